@@ -1,0 +1,82 @@
+"""Opening a store from settings: the composition at the edge of the library."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from artifactstore.database import BUSY_TIMEOUT, Database
+from artifactstore.health import probe
+from artifactstore.moment import system_clock
+from artifactstore.objects.local import LocalBackend
+from artifactstore.settings import default_env_file, load_settings
+from artifactstore.store import Store
+
+if TYPE_CHECKING:
+    from artifactstore.model import Health
+    from artifactstore.moment import Clock, IdSource
+    from artifactstore.registry import Registry
+    from artifactstore.settings import Settings
+
+DATABASE_NAME = "artifactstore.db"
+OBJECTS_NAME = "storage"
+
+
+def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
+    root: str | os.PathLike[str] | None = None,
+    *,
+    create: bool = True,
+    clock: Clock = system_clock,
+    new_id: IdSource | None = None,
+    busy_timeout: float = BUSY_TIMEOUT,
+) -> Store:
+    """Open the store in a directory, or the one that the environment names.
+
+    With a root, nothing but the arguments counts: the database is `<root>/artifactstore.db`, the objects
+    are in `<root>/storage`. Without one, the `ARTIFACTSTORE_` variables of the environment decide.
+
+    Args:
+        create: make the store if it is not there; False refuses.
+        clock: microseconds since 1970, UTC.
+        new_id: source of UUIDv7.
+        busy_timeout: seconds that a writer waits for other writers.
+    Raises:
+        as `Store.open`; also SettingsError if the environment is wrong.
+    """
+    if root is None:
+        settings = load_settings()
+        database, objects = settings.database_path, settings.storage_local_root
+    else:
+        database = os.path.join(os.fspath(root), DATABASE_NAME)
+        objects = os.path.join(os.fspath(root), OBJECTS_NAME)
+    return Store.open(database, objects, create=create, clock=clock, new_id=new_id, busy_timeout=busy_timeout)
+
+
+def open_configured(settings: Settings, *, create: bool) -> Store:
+    """Open the store that the settings name."""
+    return Store.open(settings.database_path, settings.storage_local_root, create=create)
+
+
+def configured_database(settings: Settings) -> Database:
+    """The database that the settings name, unopened: for `migrate` and `replay`, which repair views."""
+    return Database(os.fspath(settings.database_path))
+
+
+def configured_health(settings: Settings) -> Health:
+    """The health of the store that the settings name, also when it cannot be opened. Changes nothing."""
+    database = configured_database(settings)
+    try:
+        return probe(database, LocalBackend(os.fspath(settings.storage_local_root)), system_clock)
+    finally:
+        database.close()
+
+
+def build_registry() -> Registry:
+    """The async face of the store that the environment and `./.env` name, made if it is not there.
+
+    Raises:
+        as `Store.open`; also SettingsError if the settings are wrong.
+    """
+    from artifactstore.registry import Registry
+
+    return Registry(open_configured(load_settings(env_file=default_env_file()), create=True))

@@ -1,0 +1,140 @@
+"""Comparing a directory with a manifest; needs no store."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from artifactstore import manifest as manifests
+from artifactstore.digest import Hasher
+from artifactstore.errors import AccessError, InvalidInputError
+from artifactstore.manifest import Manifest
+from artifactstore.model import CheckResult
+from artifactstore.objects.ring import BUFFER_SIZE, pump
+from artifactstore.paths import printable
+from artifactstore.sources import fill_from_descriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from artifactstore.manifest import ManifestFile
+
+_BLOCK = 1 << 20  # bytes read at once from files below the size of a ring
+AUDIT_DIRECTORY = "ARTIFACTSTORE-AUDIT"
+AUDIT_FILES = ("manifest.cbor", "manifest.json", "SHA256SUMS", "B3SUMS", "verify.py", "VERIFY.md")
+
+
+def load_manifest(manifest: Manifest | bytes | str | os.PathLike[str]) -> Manifest:
+    """A manifest from its value, its bytes or the path of its CBOR file.
+
+    Raises:
+        InvalidInputError: there is no such file.
+        IntegrityError: it is no manifest.
+    """
+    if isinstance(manifest, Manifest):
+        return manifest
+    if isinstance(manifest, bytes):
+        return manifests.decode(manifest)
+    try:
+        with open(manifest, "rb") as file:
+            return manifests.decode(file.read())
+    except PermissionError as error:
+        raise AccessError(f"cannot read the manifest {os.fspath(manifest)!r}: permission denied") from error
+    except OSError as error:
+        raise InvalidInputError(
+            f"cannot read the manifest {os.fspath(manifest)!r}: {error.strerror}"
+        ) from error
+
+
+def check_directory(
+    manifest: Manifest | bytes | str | os.PathLike[str], directory: str | os.PathLike[str]
+) -> CheckResult:
+    """Compare a directory with a manifest: both digests and the size of every file, and what is surplus.
+
+    A link or a special file in the place of a listed file counts as changed; it is not opened. The files
+    of an export's auditor's kit are not evidence and are passed over.
+
+    Args:
+        manifest: a decoded manifest, its bytes, or the path of `manifest.cbor`.
+        directory: what to compare.
+    Raises:
+        InvalidInputError: the directory does not exist.
+        IntegrityError: the manifest is none.
+    """
+    loaded = load_manifest(manifest)
+    root = os.fspath(directory)
+    if not os.path.isdir(root):
+        raise InvalidInputError(f"cannot check {root!r}: it is no directory")
+    listed = {file.relative_path: file for file in loaded.files}
+    folder = audit_directory(listed)
+    kit = {f"{folder}/{name}" for name in AUDIT_FILES}
+    found = {path: plain for path, plain in _walk(root) if path not in kit}
+    changed = [
+        path
+        for path, file in listed.items()
+        if path in found and not (found[path] and _is_intact(os.path.join(root, path), file))
+    ]
+    return CheckResult(
+        file_count=len(listed),
+        total_size=loaded.total_size,
+        changed=tuple(changed),
+        missing=tuple(path for path in listed if path not in found),
+        unlisted=tuple(sorted(path for path in found if path not in listed)),
+    )
+
+
+def audit_directory(paths: Iterable[str]) -> str:
+    """The name of the auditor's kit: one that no file or folder of the evidence has, whatever its case."""
+    taken = {path.partition("/")[0].casefold() for path in paths}
+    name, number = AUDIT_DIRECTORY, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{AUDIT_DIRECTORY}-{number}"
+    return name
+
+
+def _walk(root: str) -> Iterator[tuple[str, bool]]:
+    """Every name below the root that is no plain folder, and whether it is a regular file."""
+    stack = [""]
+    while stack:
+        folder = stack.pop()
+        try:
+            entries = list(os.scandir(os.path.join(root, folder)))
+        except OSError as error:
+            raise AccessError(f"cannot list {printable(folder or root)}: {error.strerror}") from error
+        for entry in entries:
+            path = folder + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                stack.append(f"{path}/")
+            else:
+                yield path, entry.is_file(follow_symlinks=False)
+
+
+def _is_intact(path: str, file: ManifestFile) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
+            return False
+        hasher = Hasher()
+        if file.size >= BUFFER_SIZE:
+            pump(
+                fill_from_descriptor(descriptor),
+                (
+                    (lambda view, _offset: hasher.update_sha256(view), 1),
+                    (lambda view, _offset: hasher.update_blake3(view), 1),
+                ),
+            )
+        else:
+            while data := os.read(descriptor, _BLOCK):
+                hasher.update(data)
+        digests = hasher.pair()
+        return digests.blake3 == file.blake3 and digests.sha256 == file.sha256
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,68 @@
+"""The one transaction of every public call: append the events and project them, both or neither."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from artifactstore import events, views
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from artifactstore.database import Connection, Database
+    from artifactstore.events import Draft, Event
+    from artifactstore.moment import Clock, IdSource
+
+_BATCH = 5000  # events in memory at once
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """An open write transaction; what it records is visible and durable when the block ends.
+
+    Args:
+        connection: for queries that must see the state under the lock.
+        recorded_at: microseconds; the time of all events of this call.
+    """
+
+    connection: Connection
+    actor: str
+    recorded_at: int
+    new_id: IdSource
+
+    def record(self, drafts: Iterable[Draft]) -> Event:
+        """Append events and apply them to the views.
+
+        Args:
+            drafts: at least one; may be a generator, memory stays bounded.
+        Returns:
+            The last event appended.
+        """
+        last = None
+        stream = iter(drafts)
+        while batch := list(islice(stream, _BATCH)):
+            appended = events.append(
+                self.connection, batch, actor=self.actor, recorded_at=self.recorded_at, new_id=self.new_id
+            )
+            views.apply(self.connection, appended)
+            last = appended[-1]
+        if last is None:
+            raise ValueError("a call that changes something records at least one event")
+        return last
+
+
+@contextlib.contextmanager
+def transaction(database: Database, *, actor: str, clock: Clock, new_id: IdSource) -> Iterator[Transaction]:
+    """Begin the write transaction of a public call.
+
+    Raises:
+        BusyError: another writer held the store for longer than the timeout; nothing was changed.
+    Crash: before the commit nothing has happened; after it everything has.
+    """
+    with database.write() as connection:
+        # A clock that was set back must not make the log run backwards.
+        recorded_at = max(clock(), events.newest_moment(connection))
+        yield Transaction(connection, actor, recorded_at, new_id)

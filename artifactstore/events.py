@@ -1,0 +1,319 @@
+"""The event log: what can happen, how it is written down, and how it is read.
+
+The log is the truth of a store. Events are appended, never changed and never removed. The leaf hash of an
+event covers an envelope with the SHA-256 of the payload in the payload's place, so that a leaf is small and
+an event can be proved without disclosing what it says.
+
+Source: RFC 9162 §2.1.1 (leaf hash); docs/format.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifactstore import codec
+from artifactstore.errors import IntegrityError
+from artifactstore.moment import format_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from artifactstore.codec import Value
+    from artifactstore.database import Connection
+    from artifactstore.moment import IdSource
+
+FORMAT = 1  # of the events of a store, written into its first one
+
+STORE_CREATED = "v1.store.created"
+CLASS_DEFINED = "v1.retention.class_defined"
+PACKAGE_CREATED = "v1.package.created"
+FILE_INGESTED = "v1.file.ingested"
+PACKAGE_FINALIZED = "v1.package.finalized"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event before it is appended: no place in the log yet.
+
+    Args:
+        payload: keys in canonical order, that is by length, then by bytes.
+    """
+
+    type: str
+    package_id: bytes | None
+    payload: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact of the log.
+
+    Args:
+        sequence: 1-based, without gaps.
+        event_id: UUIDv7, 16 bytes.
+        package_id: 16 bytes, or None for what concerns the store.
+        recorded_at: microseconds since 1970, UTC; never before that of an earlier event.
+        payload: what happened, decoded.
+        leaf_hash: 32 bytes.
+    """
+
+    sequence: int
+    event_id: bytes
+    type: str
+    package_id: bytes | None
+    actor: str
+    recorded_at: int
+    payload: Mapping[str, Value]
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's key for a request, with the digest of the request's arguments."""
+
+    key: str
+    request: bytes
+
+
+# The catalogue: one builder for each type, so that a payload has one shape.
+
+
+def store_created(store_id: bytes) -> Draft:
+    """The first event of every store."""
+    return Draft(STORE_CREATED, None, {"format": FORMAT, "store_id": store_id})
+
+
+def class_defined(retention_class: str, default_duration_seconds: int | None) -> Draft:
+    """A retention class is known to the store."""
+    payload: dict[str, Value] = {
+        "retention_class": retention_class,
+        "default_duration_seconds": default_duration_seconds,
+    }
+    return Draft(CLASS_DEFINED, None, payload)
+
+
+def package_created(
+    package_id: bytes,
+    *,
+    name: str,
+    producer: str,
+    subject: str,
+    retention_class: str,
+    retention_seconds: int | None,
+    metadata: Mapping[str, Value],
+    metadata_schema: str | None,
+    created_at: int,
+    idempotency: Idempotency | None = None,
+) -> Draft:
+    """A package was opened; how long it will be kept is decided here, by the policy of the day."""
+    payload: dict[str, Value] = {
+        "name": name,
+        "subject": subject,
+        "metadata": metadata,
+        "producer": producer,
+        "created_at": created_at,
+        "metadata_schema": metadata_schema,
+        "retention_class": retention_class,
+        "retention_seconds": retention_seconds,
+    }
+    return Draft(PACKAGE_CREATED, package_id, _with_idempotency(payload, idempotency))
+
+
+def file_ingested(
+    package_id: bytes,
+    *,
+    relative_path: str,
+    media_type: str,
+    size: int,
+    blake3: bytes,
+    sha256: bytes,
+    executable: bool,
+    backend_id: str,
+    idempotency: Idempotency | None = None,
+) -> Draft:
+    """A file is in a package and its bytes are in a backend."""
+    payload: dict[str, Value] = {
+        "size": size,
+        "blake3": blake3,
+        "sha256": sha256,
+        "backend_id": backend_id,
+        "executable": executable,
+        "media_type": media_type,
+        "relative_path": relative_path,
+    }
+    return Draft(
+        FILE_INGESTED, package_id, _with_idempotency(payload, idempotency) if idempotency else payload
+    )
+
+
+def package_finalized(
+    package_id: bytes,
+    *,
+    manifest_blake3: bytes,
+    manifest_sha256: bytes,
+    manifest_size: int,
+    content_digest: bytes,
+    file_count: int,
+    total_size: int,
+    expires_at: int | None,
+    backend_id: str,
+    idempotency: Idempotency | None = None,
+) -> Draft:
+    """A package was sealed; its clock of retention starts."""
+    payload: dict[str, Value] = {
+        "backend_id": backend_id,
+        "expires_at": expires_at,
+        "file_count": file_count,
+        "total_size": total_size,
+        "manifest_size": manifest_size,
+        "content_digest": content_digest,
+        "manifest_blake3": manifest_blake3,
+        "manifest_sha256": manifest_sha256,
+    }
+    return Draft(PACKAGE_FINALIZED, package_id, _with_idempotency(payload, idempotency))
+
+
+def _with_idempotency(payload: dict[str, Value], idempotency: Idempotency | None) -> dict[str, Value]:
+    if idempotency is None:
+        return payload
+    added = {**payload, "idempotency": {"key": idempotency.key, "request": idempotency.request}}
+    return dict(sorted(added.items(), key=lambda item: (len(item[0]), item[0])))
+
+
+# Writing
+
+
+def append(
+    connection: Connection,
+    drafts: Iterable[Draft],
+    *,
+    actor: str,
+    recorded_at: int,
+    new_id: IdSource,
+) -> list[Event]:
+    """Append events in the caller's write transaction.
+
+    Args:
+        recorded_at: microseconds, not before that of the newest event.
+    """
+    sequence = newest_sequence(connection)
+    appended: list[Event] = []
+    rows = []
+    for draft in drafts:
+        sequence += 1
+        event_id = new_id().bytes
+        payload = _encode_payload(draft)
+        leaf = leaf_hash(sequence, event_id, draft.type, draft.package_id, actor, recorded_at, payload)
+        rows.append((sequence, event_id, draft.type, draft.package_id, actor, recorded_at, payload, leaf))
+        appended.append(
+            Event(sequence, event_id, draft.type, draft.package_id, actor, recorded_at, draft.payload, leaf)
+        )
+    connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    return appended
+
+
+def _encode_payload(draft: Draft) -> bytes:
+    # A package's metadata comes from outside: it needs the full encoder, all else is ours and in order.
+    if draft.type == PACKAGE_CREATED:
+        return codec.encode(draft.payload)
+    return codec.encode_ordered(draft.payload)
+
+
+def leaf_hash(
+    sequence: int,
+    event_id: bytes,
+    event_type: str,
+    package_id: bytes | None,
+    actor: str,
+    recorded_at: int,
+    payload: bytes,
+) -> bytes:
+    """The RFC 9162 leaf hash of an event's envelope.
+
+    Args:
+        payload: the encoded payload, of which only the SHA-256 enters.
+    """
+    envelope = codec.encode_ordered(
+        [sequence, event_id, event_type, package_id, actor, recorded_at, hashlib.sha256(payload).digest()]
+    )
+    return hashlib.sha256(b"\x00" + envelope).digest()
+
+
+# Reading
+
+
+def newest_sequence(connection: Connection) -> int:
+    """The sequence of the last event, 0 in an empty log."""
+    newest: int = connection.execute("SELECT coalesce(max(sequence), 0) FROM events").get
+    return newest
+
+
+def newest_moment(connection: Connection) -> int:
+    """When the last event was recorded, in microseconds; 0 in an empty log."""
+    row = connection.execute("SELECT recorded_at FROM events ORDER BY sequence DESC LIMIT 1").fetchone()
+    return row[0] if row else 0
+
+
+def store_id(connection: Connection) -> bytes:
+    """The 16 bytes that name this store, from its first event."""
+    for event in read(connection, after=0, limit=1):
+        found = event.payload.get("store_id")
+        if event.type == STORE_CREATED and isinstance(found, bytes):
+            if event.payload["format"] != FORMAT:
+                raise IntegrityError(f"the log has format {event.payload['format']}, not {FORMAT}")
+            return found
+    raise IntegrityError("the log does not begin with the creation of a store")
+
+
+def event_id_of(connection: Connection, sequence: int) -> bytes:
+    """The id of an event by its sequence."""
+    found: bytes = connection.execute("SELECT event_id FROM events WHERE sequence = ?", (sequence,)).get
+    return found
+
+
+def read(connection: Connection, *, after: int, limit: int = -1) -> Iterator[Event]:
+    """Events in order, as they are in the log.
+
+    Args:
+        after: the sequence before the first event wanted.
+        limit: at most so many; negative for all.
+    """
+    rows = connection.execute(
+        "SELECT sequence, event_id, type, package_id, actor, recorded_at, payload, leaf_hash"
+        " FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",
+        (after, limit),
+    )
+    for sequence, event_id, kind, package_id, actor, recorded_at, payload, leaf in rows:
+        decoded = codec.decode_trusted(payload)
+        if not isinstance(decoded, dict):
+            raise IntegrityError(f"the payload of event {sequence} is not a map")
+        yield Event(sequence, event_id, kind, package_id, actor, recorded_at, decoded, leaf)
+
+
+def to_json(event: Event) -> dict[str, Value]:
+    """The JSON projection of an event: ids as UUID text, digests as `algorithm:hex`, times as RFC 3339."""
+    return {
+        "sequence": event.sequence,
+        "event_id": str(uuid.UUID(bytes=event.event_id)),
+        "type": event.type,
+        "package_id": None if event.package_id is None else str(uuid.UUID(bytes=event.package_id)),
+        "actor": event.actor,
+        "recorded_at": format_moment(event.recorded_at),
+        "payload": {name: _json_value(name, value) for name, value in event.payload.items()},
+        "leaf_hash": f"sha256:{event.leaf_hash.hex()}",
+    }
+
+
+def _json_value(name: str, value: Value) -> Value:
+    if isinstance(value, bytes):
+        if len(value) == 16:
+            return str(uuid.UUID(bytes=value))
+        return f"{'blake3' if name.endswith('blake3') else 'sha256'}:{value.hex()}"
+    if isinstance(value, int) and name.endswith("_at"):
+        return format_moment(value)
+    if isinstance(value, dict) and name == "idempotency":
+        return {key: _json_value(key, entry) for key, entry in value.items()}
+    return value

@@ -1,0 +1,259 @@
+"""Writing a package out: as a directory or as a deterministic tar, with the auditor's kit beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import secrets
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from artifactstore.check import AUDIT_FILES, audit_directory
+from artifactstore.digest import digest_pair, new_blake3
+from artifactstore.errors import AccessError, ArtifactStoreError, BackendError, ConflictError, IntegrityError
+from artifactstore.ingest import Progress
+from artifactstore.manifest import json_bytes
+from artifactstore.model import ExportResult
+from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.objects.durability import FileSystem, sync_each, sync_path
+from artifactstore.objects.files import write_new, write_stream
+from artifactstore.reader import open_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import IO
+
+    from artifactstore.ingest import OnProgress
+    from artifactstore.manifest import Manifest, ManifestFile
+
+    OpenObject = Callable[[bytes, int], io.RawIOBase]  # blake3, size
+
+_WORKERS = 2
+_RUN = 128  # files handed to a worker at once
+
+
+def export_directory(
+    manifest: Manifest,
+    manifest_bytes: bytes,
+    open_stored: OpenObject,
+    directory: str,
+    *,
+    bare: bool,
+    on_progress: OnProgress | None = None,
+) -> ExportResult:
+    """Write a package into a new directory, every file checked on the way and durable on return.
+
+    The files are written beside the target and get its name when all are there, so the target is never
+    half an export.
+
+    Args:
+        directory: must not exist or be empty.
+        bare: without the auditor's kit.
+    Raises:
+        ConflictError: the directory holds something.
+        IntegrityError: a stored object is damaged.
+        BackendError: the disk is full or fails.
+    """
+    target = os.path.abspath(directory)
+    if os.path.lexists(target) and not (os.path.isdir(target) and not os.listdir(target)):
+        raise ConflictError(f"{directory!r} exists and is not empty", hint="choose a new directory")
+    with _translated(directory):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        partial = f"{os.path.dirname(target)}/.{os.path.basename(target)}.partial-{secrets.token_hex(4)}"
+        os.mkdir(partial)
+        root = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _write_files(manifest, open_stored, root, on_progress)
+            kit = None if bare else _write_kit(manifest, manifest_bytes, root)
+            _make_durable(manifest, kit, root)
+            os.rename(partial, target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        finally:
+            os.close(root)
+        sync_path(os.path.dirname(target), directory=True)
+    return ExportResult(len(manifest.files), manifest.total_size, kit)
+
+
+def _write_files(
+    manifest: Manifest, open_stored: OpenObject, root: int, on_progress: OnProgress | None
+) -> None:
+    for folder in _folders(manifest):
+        os.mkdir(folder, dir_fd=root)
+    files = manifest.files
+    runs = [files[start : start + _RUN] for start in range(0, len(files), _RUN)]
+    done = size = 0
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="artifactstore-export") as pool:
+        try:
+            for run, _ in zip(
+                runs, pool.map(lambda run: _write_run(run, open_stored, root), runs), strict=True
+            ):
+                done += len(run)
+                size += sum(file.size for file in run)
+                if on_progress is not None:
+                    on_progress(Progress(done, size))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _write_run(run: tuple[ManifestFile, ...], open_stored: OpenObject, root: int) -> None:
+    for file in run:
+        mode = 0o777 if file.executable else 0o666
+        with open_stored(file.blake3, file.size) as raw:
+            if file.size < SMALL_FILE:
+                data = raw.read(file.size + 1) or b""
+                _check(file, new_blake3(data).digest())
+                write_new(file.relative_path, data, folder=root, mode=mode)
+                continue
+            digest = new_blake3()
+            fill = _fill_from(raw)
+            hashes = (lambda view, _offset, update=digest.update: update(view),)
+            write_stream(file.relative_path, fill, folder=root, mode=mode, hashes=hashes)
+            _check(file, digest.digest())
+
+
+def _fill_from(raw: io.RawIOBase) -> Callable[[memoryview], int]:
+    def fill(buffer: memoryview) -> int:
+        length = 0
+        while length < len(buffer) and (count := raw.readinto(buffer[length:])):
+            length += count
+        return length
+
+    return fill
+
+
+def _check(file: ManifestFile, blake3: bytes) -> None:
+    if blake3 != file.blake3:
+        raise IntegrityError(
+            f"the stored bytes of {file.relative_path!r} are not blake3:{file.blake3.hex()}",
+            hint="the object is damaged; restore it from a copy",
+        )
+
+
+def _folders(manifest: Manifest) -> list[str]:
+    """All folders of a package, parents first."""
+    found: dict[str, None] = {}
+    for file in manifest.files:
+        cut = file.relative_path.find("/")
+        while cut > 0:
+            found.setdefault(file.relative_path[:cut])
+            cut = file.relative_path.find("/", cut + 1)
+    return list(found)
+
+
+def _write_kit(manifest: Manifest, manifest_bytes: bytes, root: int) -> str:
+    folder = audit_directory(file.relative_path for file in manifest.files)
+    os.mkdir(folder, dir_fd=root)
+    for name, data in kit_files(manifest, manifest_bytes, folder):
+        write_new(f"{folder}/{name}", data, folder=root, mode=0o777 if name.endswith(".py") else 0o666)
+    return folder
+
+
+def _make_durable(manifest: Manifest, kit: str | None, root: int) -> None:
+    file_system = FileSystem(root)
+    if file_system.whole_is_cheaper(len(manifest.files)):
+        file_system.barrier()
+        return
+    names = [file.relative_path for file in manifest.files]
+    folders = [*_folders(manifest), "."]
+    if kit is not None:
+        names += [f"{kit}/{name}" for name in AUDIT_FILES]
+        folders.append(kit)
+    sync_each(lambda name: sync_path(name, folder=root), names)
+    sync_each(lambda name: sync_path(name, folder=root, directory=True), folders)
+
+
+def export_tar(
+    manifest: Manifest, manifest_bytes: bytes, open_stored: OpenObject, stream: IO[bytes], *, bare: bool
+) -> ExportResult:
+    """Write the same as `export_directory` as a tar, the same bytes each time.
+
+    Args:
+        stream: only written, never read or sought.
+    Raises:
+        IntegrityError: a stored object is damaged; the stream then ends without the tar's end mark.
+    Source: POSIX.1-2001 pax interchange format.
+    """
+    import tarfile
+
+    kit = None if bare else audit_directory(file.relative_path for file in manifest.files)
+    with tarfile.open(mode="w|", fileobj=stream, format=tarfile.PAX_FORMAT) as tar:
+
+        def add(name: str, size: int, content: IO[bytes], *, executable: bool) -> None:
+            # Owner, group and times are left at zero: they are not evidence and would change the bytes.
+            member = tarfile.TarInfo(name)
+            member.size = size
+            member.mode = 0o755 if executable else 0o644
+            tar.addfile(member, content)
+
+        for file in manifest.files:
+            raw = open_stored(file.blake3, file.size)
+            with open_object(raw, file.blake3, file.size, repr(file.relative_path)) as content:
+                add(file.relative_path, file.size, content, executable=file.executable)
+        if kit is not None:
+            for name, data in kit_files(manifest, manifest_bytes, kit):
+                add(f"{kit}/{name}", len(data), io.BytesIO(data), executable=name.endswith(".py"))
+    return ExportResult(len(manifest.files), manifest.total_size, kit)
+
+
+def kit_files(manifest: Manifest, manifest_bytes: bytes, folder: str) -> Iterator[tuple[str, bytes]]:
+    """The auditor's kit: everything to check an export without this package.
+
+    Args:
+        folder: the name that the kit's folder has in the export.
+    """
+    digests = digest_pair(manifest_bytes)
+    audit = resources.files("artifactstore.audit")
+    explanation = audit.joinpath("VERIFY.md").read_text(encoding="utf-8")
+    contents = {
+        "manifest.cbor": manifest_bytes,
+        "manifest.json": json_bytes(manifest),
+        "SHA256SUMS": _sums((file.sha256, file.relative_path) for file in manifest.files),
+        "B3SUMS": _sums((file.blake3, file.relative_path) for file in manifest.files),
+        "verify.py": audit.joinpath("verify.py").read_bytes(),
+        "VERIFY.md": explanation.format(
+            kit=folder,
+            name=manifest.package.name,
+            package_id=manifest.package.package_id,
+            files=len(manifest.files),
+            manifest_blake3=f"blake3:{digests.blake3.hex()}",
+            manifest_sha256=f"sha256:{digests.sha256.hex()}",
+        ).encode(),
+    }
+    for name in AUDIT_FILES:
+        yield name, contents[name]
+
+
+def _sums(lines: Iterator[tuple[bytes, str]]) -> bytes:
+    """The format of `sha256sum` and `b3sum`; a name with a backslash is escaped, its line starts with one."""
+    text = []
+    for digest, path in lines:
+        escaped = path.replace("\\", "\\\\")
+        text.append(f"{chr(92) * (escaped != path)}{digest.hex()}  {escaped}\n")
+    return "".join(text).encode()
+
+
+@contextlib.contextmanager
+def _translated(directory: str) -> Iterator[None]:
+    """Turn the operating system's errors about the target into ours."""
+    try:
+        yield
+    except ArtifactStoreError:
+        raise
+    except PermissionError as error:
+        raise AccessError(f"cannot write {error.filename or directory!r}: permission denied") from error
+    except FileExistsError as error:
+        raise ConflictError(f"{directory!r} exists and is not empty") from error
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise BackendError(
+            f"cannot export to {directory!r}: {error.strerror}",
+            code="disk-full" if full else None,
+            retryable=True,
+        ) from error

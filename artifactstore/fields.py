@@ -1,0 +1,58 @@
+"""The rules for what callers say about a package."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from artifactstore import codec
+from artifactstore.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from artifactstore.codec import Value
+
+LABEL_MAX = 255  # characters
+METADATA_MAX = 1 << 20  # bytes, encoded
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def check_label(value: str, *, field: str) -> str:
+    """Return a name, producer, subject, actor or key if it is one line of text a person can read.
+
+    Raises:
+        InvalidInputError: it is empty, too long, padded with blanks, or holds control characters.
+    """
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{field} must be text, not {type(value).__name__}")
+    rule = None
+    if not value.strip():
+        rule = "it is empty"
+    elif value != value.strip():
+        rule = "it begins or ends with a blank"
+    elif len(value) > LABEL_MAX:
+        rule = f"it has {len(value)} characters, {LABEL_MAX} are allowed"
+    elif _UNPRINTABLE.search(value):
+        rule = "it holds a control character"
+    if rule is not None:
+        raise InvalidInputError(f"{field} {ascii(value[:80])} is not allowed: {rule}", code="invalid-field")
+    return value
+
+
+def check_metadata(metadata: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a copy of the metadata if JSON can say it and it is at most 1 MiB.
+
+    Raises:
+        InvalidInputError: names the place and the rule.
+    """
+    copy = dict(metadata)
+    codec.check_json_shaped(copy, name="metadata")
+    size = len(codec.encode(copy))
+    if size > METADATA_MAX:
+        raise InvalidInputError(
+            f"the metadata is {size} bytes long, {METADATA_MAX} are allowed",
+            hint="store large documents as files of the package",
+            code="metadata-too-large",
+        )
+    return copy

@@ -1,0 +1,79 @@
+"""Repeating a call safely: a caller's key for a request, kept in the log with the request's digest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifactstore import codec, queries
+from artifactstore.errors import ConflictError
+from artifactstore.events import Idempotency
+from artifactstore.fields import check_label
+
+if TYPE_CHECKING:
+    from artifactstore.codec import Value
+    from artifactstore.database import Connection
+    from artifactstore.model import Package
+
+
+def request(key: str | None, call: str, *arguments: Value) -> Idempotency | None:
+    """What a key stands for: the call with all its arguments; None without a key.
+
+    Raises:
+        InvalidInputError: the key is empty, too long or unprintable.
+    """
+    if key is None:
+        return None
+    check_label(key, field="idempotency key")
+    return Idempotency(key, hashlib.sha256(codec.encode([call, *arguments])).digest())
+
+
+def first_use(connection: Connection, wanted: Idempotency | None) -> int | None:
+    """The sequence of the event that this very request made before, or None if it is new.
+
+    Raises:
+        ConflictError: the key was used for another request.
+    """
+    found = None if wanted is None else queries.idempotent_event(connection, wanted.key)
+    if wanted is None or found is None:
+        return None
+    known, sequence = found
+    if known != wanted.request:
+        raise ConflictError(
+            f"the idempotency key {wanted.key!r} was used with other arguments",
+            hint="use a new key for a new request",
+            code="idempotency-conflict",
+        )
+    return sequence
+
+
+@dataclass(frozen=True, slots=True)
+class KnownContent:
+    """When a push may return an earlier package: the same key, or, if asked, the same files.
+
+    Args:
+        content_digest: raw sha256 over the files of the push.
+    """
+
+    idempotency: Idempotency | None
+    if_changed: bool
+    producer: str
+    subject: str
+    content_digest: bytes
+
+    def package(self, connection: Connection) -> Package | None:
+        """The earlier package, or None if this push makes a new one.
+
+        Raises:
+            ConflictError: the key was used for another request.
+        """
+        first = first_use(connection, self.idempotency)
+        if first is not None:
+            return queries.package(connection, queries.package_of_event(connection, first))
+        if not self.if_changed:
+            return None
+        sequence = queries.same_content(
+            connection, producer=self.producer, subject=self.subject, content_digest=self.content_digest
+        )
+        return None if sequence is None else queries.package(connection, sequence)

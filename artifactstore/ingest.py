@@ -1,0 +1,189 @@
+"""The pipeline that turns a directory into staged objects.
+
+Workers read each small file once, hash it and write it aside; large files stream through a ring of buffers.
+Objects become visible a batch at a time, each batch with two barriers. What was ingested is kept as plain
+tuples in order of their paths, on disk once there are many, so memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+from collections import deque
+from dataclasses import dataclass
+from itertools import chain
+from typing import IO, TYPE_CHECKING
+
+from artifactstore.errors import AccessError, InvalidInputError
+from artifactstore.media_types import guess_media_type
+from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.sources import open_source, opened_folder, stage_descriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from artifactstore.objects.backend import Batch
+    from artifactstore.scan import Run, Scan
+
+    # relative path, media type, size, blake3, sha256, executable
+    Entry = tuple[str, str, int, bytes, bytes, bool]
+    OnProgress = Callable[["Progress"], None]
+    # The file, and whether its bytes are new; None for a large one, which the calling thread streams.
+    Result = tuple[Entry, bool] | None
+
+_WORKERS = 2  # the interpreter lock lets more gain nothing
+_AHEAD = 8  # runs handed out before their results are wanted
+_BATCH_FILES = 10_000  # files between two publications
+_IN_MEMORY = 20_000  # entries kept in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a call has come: files and bytes done so far."""
+
+    files: int
+    size: int
+
+
+class EntryList:
+    """Ingested files in order, in memory while they are few and in a temporary file beyond that."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total_size = 0
+        self.new_count = 0
+        self.new_size = 0
+        self._tail: list[Entry] = []
+        self._file: IO[bytes] | None = None
+        self._blocks = 0
+
+    def add(self, entry: Entry, *, new: bool) -> None:
+        """Append one file."""
+        size = entry[2]
+        self.count += 1
+        self.total_size += size
+        if new:
+            self.new_count += 1
+            self.new_size += size
+        self._tail.append(entry)
+        if len(self._tail) >= _IN_MEMORY:
+            if self._file is None:
+                import tempfile
+
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the list
+            self._file.seek(0, os.SEEK_END)
+            marshal.dump(self._tail, self._file)
+            self._blocks += 1
+            self._tail = []
+
+    def __iter__(self) -> Iterator[Entry]:
+        return chain(self._spilled(), self._tail)
+
+    def _spilled(self) -> Iterator[Entry]:
+        if self._file is not None:
+            self._file.seek(0)
+            for _ in range(self._blocks):
+                yield from marshal.load(self._file)  # noqa: S302 - our own private temporary file
+
+
+def stage_directory(batch: Batch, scan: Scan, *, on_progress: OnProgress | None = None) -> EntryList:
+    """Stage every file of a directory that the selection takes.
+
+    The last objects are staged, not published: the caller may add some and then calls `batch.publish`.
+
+    Raises:
+        InvalidInputError: a file or a name breaks a rule.
+        SourceChangedError: something changed while it was read.
+        BackendError: storage refused.
+    """
+    entries = EntryList()
+    since_publish = 0
+    for run, results in _staged_runs(batch, scan):
+        for position, result in enumerate(results):
+            entry, new = result or _stage_one(batch, scan.root, run, position)
+            entries.add(entry, new=new)
+        since_publish += len(results)
+        if since_publish >= _BATCH_FILES:
+            batch.publish()
+            since_publish = 0
+        if on_progress is not None:
+            on_progress(Progress(entries.count, entries.total_size))
+    return entries
+
+
+def _staged_runs(batch: Batch, scan: Scan) -> Iterator[tuple[Run, list[Result]]]:
+    """The results of all runs in order, a few of them worked on ahead."""
+    runs = scan.runs()
+    first = next(runs, None)
+    second = next(runs, None)
+    if first is None:
+        return
+    if second is None:
+        # Threads would cost more than a handful of files.
+        yield first, _stage_run(batch, scan.root, first)
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    ahead: deque[tuple[Run, Future[list[Result]]]] = deque()
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="artifactstore-ingest") as pool:
+        try:
+            for run in chain((first, second), runs):
+                ahead.append((run, pool.submit(_stage_run, batch, scan.root, run)))
+                if len(ahead) >= _AHEAD:
+                    done, future = ahead.popleft()
+                    yield done, future.result()
+            while ahead:
+                done, future = ahead.popleft()
+                yield done, future.result()
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+
+def _stage_run(batch: Batch, root: int, run: Run) -> list[Result]:
+    """Stage the small files of one run."""
+    results: list[Result] = []
+    with opened_folder(root, run.source) as folder:
+        for name, source in run.names:
+            descriptor = open_source(source, folder=folder)
+            try:
+                if os.fstat(descriptor).st_size >= SMALL_FILE:
+                    results.append(None)
+                    continue
+                results.append(_stage_open(batch, descriptor, run.folder + name, name))
+            finally:
+                os.close(descriptor)
+    return results
+
+
+def _stage_one(batch: Batch, root: int, run: Run, position: int) -> tuple[Entry, bool]:
+    name, source = run.names[position]
+    with opened_folder(root, run.source) as folder:
+        descriptor = open_source(source, folder=folder)
+        try:
+            return _stage_open(batch, descriptor, run.folder + name, name)
+        finally:
+            os.close(descriptor)
+
+
+def _stage_open(batch: Batch, descriptor: int, path: str, name: str) -> tuple[Entry, bool]:
+    staged, executable = stage_descriptor(batch, descriptor, path)
+    digests = staged.digests
+    media_type = guess_media_type(name)
+    return (path, media_type, staged.size, digests.blake3, digests.sha256, executable), staged.new
+
+
+def open_directory(directory: str) -> int:
+    """Open the directory of a push.
+
+    Raises:
+        InvalidInputError: it does not exist or is no directory.
+        AccessError: it may not be read.
+    """
+    try:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise AccessError(f"cannot read the directory {directory!r}: permission denied") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidInputError(f"cannot push {directory!r}: {reason}", hint="name a directory") from error

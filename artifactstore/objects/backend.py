@@ -1,0 +1,112 @@
+"""What the rest of the package asks of an object store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import io
+    import uuid
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from artifactstore.digest import Buffer, DigestPair
+
+    # Fills the buffer from its start; returns the bytes put there, 0 at the end, and never too few before it.
+    Fill = Callable[[memoryview], int]
+
+SMALL_FILE = 4 << 20  # bytes; from this size on a file is streamed instead of read whole
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Bytes that a batch holds or has found already stored.
+
+    Args:
+        size: bytes.
+        new: True if this batch wrote them, False if the object, or an equal one in the batch, was there.
+    """
+
+    digests: DigestPair
+    size: int
+    new: bool
+
+
+class Batch(Protocol):
+    """Objects on their way into a backend: staged one by one, published together.
+
+    A context manager: leaving it without `publish` leaves nothing behind. `stage_bytes` may be called from
+    several threads, the rest from one.
+    """
+
+    def stage_bytes(self, data: Buffer) -> Staged:
+        """Take bytes that are in memory."""
+
+    def stage_stream(self, fill: Fill) -> Staged:
+        """Take bytes of any length in bounded memory."""
+
+    def publish(self) -> None:
+        """Make everything staged so far visible under its digest, durable on return.
+
+        What was already there is durable on return too. Further objects may be staged afterwards.
+
+        Raises:
+            BackendError: storage refused; nothing that was not there before is named by any caller yet.
+        Crash: leaves files in the staging folder or objects that no event names; both are found by age.
+        """
+
+    def __enter__(self) -> Batch: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class Backend(Protocol):
+    """One place for objects. Safe to share between threads."""
+
+    @property
+    def backend_id(self) -> str:
+        """The name under which the log knows it."""
+
+    def attach(self, store_id: uuid.UUID, *, create: bool) -> None:
+        """Make sure that the place belongs to this store.
+
+        Args:
+            create: claim an empty or absent place; false if the log says that objects should be there.
+        Raises:
+            BackendError: it is absent, unreadable, or belongs to another store.
+        """
+
+    def batch(self) -> Batch:
+        """Begin to add objects."""
+
+    def open(self, blake3: bytes, size: int) -> io.RawIOBase:
+        """A seekable binary stream over an object.
+
+        Raises:
+            ObjectNotFoundError: it is not there.
+            IntegrityError: it has another size than the log says.
+        """
+
+    def remove_stale(self, *, older_than: int) -> int:
+        """Remove what crashed batches left.
+
+        Args:
+            older_than: seconds since the last change.
+        Returns:
+            How many staging folders were removed.
+        """
+
+    def inodes(self) -> Iterable[tuple[int, int]]:
+        """Device and inode of local folders that hold objects, so that nobody pushes the store into itself."""
+
+    def problems(self, store_id: uuid.UUID) -> tuple[str, ...]:
+        """Why the place cannot be used now; empty if it can. Changes nothing."""
+
+    def close(self) -> None:
+        """Release what is held open."""

@@ -1,0 +1,415 @@
+"""Objects in a local directory: `<root>/blake3/ab/cd/abcd...`, read-only files.
+
+Written with `os` calls on descriptors, since fsspec never syncs. The root carries a marker with the id of
+the store that owns it, so that two stores never share one and an unmounted volume is not taken for an empty
+store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import itertools
+import json
+import logging
+import os
+import secrets
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from artifactstore.digest import Hasher, digest_pair, object_key
+from artifactstore.errors import (
+    AccessError,
+    ArtifactStoreError,
+    BackendError,
+    IntegrityError,
+    ObjectNotFoundError,
+)
+from artifactstore.objects.backend import Staged
+from artifactstore.objects.durability import FileSystem, sync_each, sync_path
+from artifactstore.objects.files import NEW_FILE, write_new, write_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from artifactstore.digest import Buffer
+    from artifactstore.objects.backend import Fill
+
+_log = logging.getLogger(__name__)
+
+MARKER = "artifactstore.json"
+_MARKER_FORMAT = 1
+_STAGING = "tmp"
+_SET_ASIDE = "damaged"
+_OBJECT_MODE = 0o400  # read-only: an object is never written again
+
+
+class LocalBackend:
+    """A directory of objects.
+
+    Args:
+        root: the directory; it is made by `attach`.
+        backend_id: its name in the log.
+    """
+
+    def __init__(self, root: str, *, backend_id: str = "local") -> None:
+        self.root = os.path.abspath(root)
+        self._backend_id = backend_id
+        self._descriptor: int | None = None
+        self._file_system: FileSystem | None = None
+        self._known_folders: set[str] = set()
+
+    @property
+    def backend_id(self) -> str:
+        """The name under which the log knows it."""
+        return self._backend_id
+
+    def attach(self, store_id: uuid.UUID, *, create: bool) -> None:
+        """Make sure that the root belongs to this store; see `Backend.attach`."""
+        with _translated(self.root):
+            owner = self._owner()
+            if owner is None and create:
+                self._claim(store_id)
+            elif owner is None:
+                raise BackendError(
+                    f"the object root {self.root} is missing or has lost its marker {MARKER}",
+                    hint="mount or restore it; the log names objects that should be there",
+                    code="backend-missing",
+                )
+            elif owner != str(store_id):
+                raise _foreign(self.root, owner)
+            if self._descriptor is None:
+                self._descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                self._file_system = FileSystem(self._descriptor)
+
+    def _owner(self) -> str | None:
+        """The store id in the marker, or None without one."""
+        try:
+            with open(os.path.join(self.root, MARKER), "rb") as file:
+                marker = json.loads(file.read(4096))
+            return str(marker["store_id"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"the marker {MARKER} in {self.root} is damaged: {error}"
+            raise BackendError(message, hint="restore it from a backup", code="marker-damaged") from error
+
+    def _claim(self, store_id: uuid.UUID) -> None:
+        _make_folders(self.root)
+        surplus = [name for name in os.listdir(self.root) if name != f"{MARKER}.new"]
+        if surplus:
+            raise BackendError(
+                f"the object root {self.root} is not empty and no store has marked it: {min(surplus)!r}",
+                hint="choose an empty directory",
+                code="backend-not-empty",
+            )
+        staged = os.path.join(self.root, f"{MARKER}.new")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged)
+        descriptor = os.open(staged, NEW_FILE, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"format": _MARKER_FORMAT, "store_id": str(store_id)}, file)
+            file.write("\n")
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(staged, os.path.join(self.root, MARKER))
+        sync_path(self.root, directory=True)
+
+    # Adding
+
+    def batch(self) -> LocalBatch:
+        """Begin to add objects; see `Backend.batch`."""
+        if self._descriptor is None or self._file_system is None:
+            raise BackendError(f"the object root {self.root} is not attached")
+        return LocalBatch(self.root, self._descriptor, self._file_system, self._known_folders)
+
+    def remove_stale(self, *, older_than: int) -> int:
+        """Remove staging folders of dead processes; see `Backend.remove_stale`."""
+        removed = 0
+        staging = os.path.join(self.root, _STAGING)
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(staging):
+                path = os.path.join(staging, name)
+                if time.time() - os.lstat(path).st_mtime < older_than:
+                    continue
+                with _translated(self.root), _abandoned(path) as free:
+                    if free:
+                        _remove_folder(path)
+                        removed += 1
+        return removed
+
+    # Reading
+
+    def open(self, blake3: bytes, size: int) -> io.RawIOBase:
+        """A stream over an object; see `Backend.open`."""
+        path = os.path.join(self.root, object_key(blake3))
+        with _translated(self.root):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                message = f"the object blake3:{blake3.hex()} is missing in backend {self._backend_id}"
+                raise ObjectNotFoundError(message, hint="restore it from a copy of the object root") from None
+            found = os.fstat(descriptor).st_size
+            if found != size:
+                os.close(descriptor)
+                message = f"the object blake3:{blake3.hex()} has {found} bytes instead of {size}"
+                raise IntegrityError(message, hint="restore it from a copy of the object root")
+            return io.FileIO(descriptor, "rb", closefd=True)
+
+    def inodes(self) -> Iterator[tuple[int, int]]:
+        """Device and inode of the root; see `Backend.inodes`."""
+        with contextlib.suppress(OSError):
+            status = os.stat(self.root)
+            yield status.st_dev, status.st_ino
+
+    def problems(self, store_id: uuid.UUID) -> tuple[str, ...]:
+        """Why the root cannot be used; see `Backend.problems`."""
+        try:
+            owner = self._owner()
+        except (BackendError, OSError) as error:
+            return (str(error),)
+        if owner is None:
+            return (f"the object root {self.root} is missing or has lost its marker {MARKER}",)
+        if owner != str(store_id):
+            return (_foreign(self.root, owner).message,)
+        if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
+            return (f"the object root {self.root} is not readable and writable for this user",)
+        return ()
+
+    def close(self) -> None:
+        """Release the descriptor of the root."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._file_system = None
+
+
+class LocalBatch:
+    """Objects on their way into a local root; see `Batch`.
+
+    Bytes go to a staging folder of the same file system, which is locked for as long as the batch lives, so
+    that a clean-up can tell a dead batch from a slow one.
+    """
+
+    def __init__(self, root: str, descriptor: int, file_system: FileSystem, known_folders: set[str]) -> None:
+        self._root = root
+        self._root_descriptor = descriptor
+        self._file_system = file_system
+        self._known_folders = known_folders
+        self._name = f"{_STAGING}/{secrets.token_hex(8)}"
+        self._descriptor = -1
+        self._numbers = itertools.count()
+        # blake3 of what this batch wrote and has not published, with the name of its staged file.
+        self._staged: dict[bytes, str] = {}
+        # blake3 of objects that were there before, which must be durable too before anybody names them.
+        self._present: set[bytes] = set()
+        # blake3 of objects that stand there with a wrong size.
+        self._damaged: set[bytes] = set()
+
+    def __enter__(self) -> LocalBatch:
+        with _translated(self._root):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(_STAGING, 0o700, dir_fd=self._root_descriptor)
+            os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
+            self._descriptor = os.open(
+                self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root_descriptor
+            )
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Whatever cannot be removed now is found by age; the answer of the call does not depend on it.
+        with contextlib.suppress(OSError):
+            _remove_folder(os.path.join(self._root, self._name))
+        os.close(self._descriptor)
+
+    def stage_bytes(self, data: Buffer) -> Staged:
+        """Take bytes that are in memory; see `Batch.stage_bytes`."""
+        digests = digest_pair(data)
+        size = len(data)
+        if not self._reserve(digests.blake3, size):
+            return Staged(digests, size, new=False)
+        with _translated(self._root):
+            write_new(self._staged[digests.blake3], data, folder=self._descriptor, mode=_OBJECT_MODE)
+        return Staged(digests, size, new=True)
+
+    def stage_stream(self, fill: Fill) -> Staged:
+        """Take bytes of any length; see `Batch.stage_stream`."""
+        hasher = Hasher()
+        name = f"stream-{next(self._numbers)}"
+        with _translated(self._root):
+            size = write_stream(
+                name,
+                fill,
+                folder=self._descriptor,
+                mode=_OBJECT_MODE,
+                hashes=(
+                    lambda view, _offset: hasher.update_sha256(view),
+                    lambda view, _offset: hasher.update_blake3(view),
+                ),
+            )
+            digests = hasher.pair()
+            new = self._reserve(digests.blake3, size)
+            if new:
+                os.rename(
+                    name,
+                    self._staged[digests.blake3],
+                    src_dir_fd=self._descriptor,
+                    dst_dir_fd=self._descriptor,
+                )
+            else:
+                os.unlink(name, dir_fd=self._descriptor)
+        return Staged(digests, size, new=new)
+
+    def _reserve(self, blake3: bytes, size: int) -> bool:
+        """Decide, once for all threads, whether these bytes must be written, and under which staged name."""
+        if blake3 in self._staged or blake3 in self._present:
+            return False
+        try:
+            found = os.stat(object_key(blake3), dir_fd=self._root_descriptor, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            found = -1
+        if found == size:
+            self._present.add(blake3)
+            return False
+        if found >= 0:
+            self._damaged.add(blake3)
+        name = str(next(self._numbers))
+        return self._staged.setdefault(blake3, name) is name
+
+    def publish(self) -> None:
+        """Make the staged objects visible and durable; see `Batch.publish`."""
+        if not self._staged and not self._present:
+            return
+        with _translated(self._root):
+            staged = sorted(self._staged.items())
+            if self._file_system.whole_is_cheaper(len(staged) + len(self._present)):
+                self._file_system.barrier()
+                self._rename(staged)
+                if staged:
+                    self._file_system.barrier()
+            else:
+                self._publish_each(staged)
+        self._staged.clear()
+        self._present.clear()
+        self._damaged.clear()
+
+    def _publish_each(self, staged: list[tuple[bytes, str]]) -> None:
+        """The same with a sync of each file and folder, where one barrier is missing or dear."""
+        present = [object_key(blake3) for blake3 in sorted(self._present)]
+        sync_each(lambda name: sync_path(name, folder=self._descriptor), [name for _, name in staged])
+        sync_each(lambda name: sync_path(name, folder=self._root_descriptor), present)
+        self._rename(staged)
+        names = [*present, *(object_key(blake3) for blake3, _ in staged)]
+        folders = sorted(
+            {folder for name in names for folder in (name[:12], name[:9], name[:6])}, key=len, reverse=True
+        )
+        sync_each(lambda name: sync_path(name, folder=self._root_descriptor, directory=True), [*folders, "."])
+
+    def _rename(self, staged: list[tuple[bytes, str]]) -> None:
+        """Give the staged files their names, in the order of their digests, which the folders follow."""
+        for blake3, name in staged:
+            key = object_key(blake3)
+            folder = key[:12]
+            if folder not in self._known_folders:
+                _make_leaf(folder, self._root_descriptor)
+                self._known_folders.add(folder)
+            if blake3 in self._damaged:
+                self._set_aside(key)
+            try:
+                os.rename(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
+            except FileNotFoundError:
+                # The folder was known, but somebody has removed it since.
+                _make_leaf(folder, self._root_descriptor)
+                os.rename(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
+
+    def _set_aside(self, key: str) -> None:
+        """Keep an object of the wrong size for those who will ask how it came about."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(_SET_ASIDE, 0o700, dir_fd=self._root_descriptor)
+        kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{secrets.token_hex(4)}"
+        _log.warning("object %s has the wrong size; set aside as %s and written anew", key, kept)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(key, kept, src_dir_fd=self._root_descriptor, dst_dir_fd=self._root_descriptor)
+
+
+def _make_leaf(folder: str, root: int) -> None:
+    """Make `blake3/ab/cd` and what is missing above it."""
+    try:
+        os.mkdir(folder, 0o700, dir_fd=root)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make_leaf(os.path.dirname(folder), root)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700, dir_fd=root)
+
+
+def _make_folders(path: str) -> None:
+    """Make a folder and its parents, each name durable."""
+    if not os.path.isdir(path):
+        _make_folders(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        sync_path(os.path.dirname(path), directory=True)
+
+
+def _remove_folder(path: str) -> None:
+    """Remove a staging folder, which holds only files."""
+    with os.scandir(path) as entries:
+        names = [entry.path for entry in entries]
+    for name in names:
+        os.unlink(name)
+    os.rmdir(path)
+
+
+@contextlib.contextmanager
+def _abandoned(path: str) -> Iterator[bool]:
+    """Whether the batch that owned a staging folder is dead; the folder stays locked meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _foreign(root: str, owner: str) -> BackendError:
+    return BackendError(
+        f"the object root {root} belongs to the store {owner}",
+        hint="one store, one root: choose another directory",
+        code="backend-foreign",
+    )
+
+
+@contextlib.contextmanager
+def _translated(root: str) -> Iterator[None]:
+    """Turn the operating system's errors into ours."""
+    try:
+        yield
+    except ArtifactStoreError:
+        raise
+    except PermissionError as error:
+        message = f"no permission for {error.filename or root} in the object root {root}"
+        raise AccessError(message, hint="check its owner and mode") from error
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            message = f"the object root {root} is on a read-only file system"
+            raise AccessError(message, hint="remount it writable") from error
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            message = f"no space left for objects in {root}"
+            raise BackendError(message, hint="free some space", code="disk-full", retryable=True) from error
+        message = f"the object root {root} failed: {error.strerror} ({error.filename or 'no file named'})"
+        raise BackendError(message, retryable=True) from error

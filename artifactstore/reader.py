@@ -1,0 +1,96 @@
+"""Reading an object: a seekable stream that checks the digest when it is read whole."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING
+
+from artifactstore.digest import new_blake3
+from artifactstore.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from artifactstore.digest import Buffer
+
+
+class ObjectReader(io.RawIOBase):
+    """A read-only binary stream over one object.
+
+    Any range can be read without the rest. Bytes that are read in order from the start are hashed as they
+    go by; when the last one was read so, the digest is compared, and damage raises instead of ending the
+    stream. A reader that seeks gets what is stored, unchecked.
+
+    Args:
+        raw: the object's bytes.
+        blake3: the digest they must have, 32 bytes.
+        size: in bytes.
+        name: what to call the file in an error.
+    """
+
+    def __init__(self, raw: io.RawIOBase, blake3: bytes, size: int, name: str) -> None:
+        self._raw = raw
+        self._expected = blake3
+        self._size = size
+        self._name = name
+        self._hash = new_blake3()
+        self._hashed = 0
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to a position, in bytes."""
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position, in bytes."""
+        return self._raw.tell()
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Read into a buffer; 0 at the end.
+
+        Raises:
+            IntegrityError: all bytes were read in order and they are not the object's.
+        """
+        position = self._raw.tell()
+        count = self._raw.readinto(buffer) or 0
+        if position == self._hashed and self._hashed < self._size:
+            with memoryview(buffer) as view, view.cast("B") as data, data[:count] as fresh:
+                self._hash.update(fresh)
+            self._hashed += count
+            if self._hashed == self._size or count == 0:
+                self._compare()
+        return count
+
+    def readall(self) -> bytes:
+        """Everything from the position to the end, checked if the position is the start."""
+        rest = bytearray(max(self._size - self._raw.tell(), 0))
+        with memoryview(rest) as view:
+            length = 0
+            while count := self.readinto(view[length:]):
+                length += count
+        return bytes(rest[:length])
+
+    def close(self) -> None:
+        """Close the object."""
+        self._raw.close()
+        super().close()
+
+    def _compare(self) -> None:
+        if self._hash.digest() != self._expected:
+            raise IntegrityError(
+                f"the bytes of {self._name} are not blake3:{self._expected.hex()}",
+                hint="the stored object is damaged; restore it from a copy",
+            )
+
+
+def open_object(raw: io.RawIOBase, blake3: bytes, size: int, name: str) -> io.BufferedReader:
+    """A buffered reader over an object, see `ObjectReader`."""
+    if size == 0 and new_blake3().digest() != blake3:
+        raise IntegrityError(f"{name} cannot be empty: its digest is blake3:{blake3.hex()}")
+    return io.BufferedReader(ObjectReader(raw, blake3, size, name), 1 << 16)

@@ -1,0 +1,238 @@
+"""The calls of a store that only read."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from artifactstore import events, export, manifest, queries
+from artifactstore.errors import NotFoundError, StateError
+from artifactstore.health import probe
+from artifactstore.paths import check_relative_path, printable
+from artifactstore.queries import PackageFilter
+from artifactstore.reader import open_object
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Mapping
+    from os import PathLike
+    from typing import IO, Literal
+
+    from artifactstore.database import Database
+    from artifactstore.events import Event
+    from artifactstore.ingest import OnProgress
+    from artifactstore.manifest import Manifest
+    from artifactstore.model import ExportResult, File, FileHit, Health, Package, Page
+    from artifactstore.moment import Clock
+    from artifactstore.objects.backend import Backend
+
+
+class StoreReads:
+    """What can be asked of a store; `Store` adds what changes it.
+
+    A package is named by its id or a unique prefix of it, everywhere.
+    """
+
+    _database: Database
+    _backend: Backend
+    _clock: Clock
+    store_id: uuid.UUID
+
+    def get_package(self, package: str) -> Package:
+        """A package with its metadata and state.
+
+        Raises:
+            NotFoundError: there is none of this id.
+            InvalidInputError: it is no id, or short for several.
+        """
+        with self._database.read() as connection:
+            return queries.package(connection, queries.package_sequence(connection, package))
+
+    def list_packages(
+        self,
+        *,
+        producer: str | None = None,
+        subject: str | None = None,
+        retention_class: str | None = None,
+        status: str | None = None,
+        name: str | None = None,
+        created_after: int | None = None,
+        created_before: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Package]:
+        """Packages that match everything given, newest first.
+
+        Args:
+            status: `open` or `finalized`.
+            created_after, created_before: microseconds since 1970, exclusive.
+            metadata: dotted key to the text of a scalar: `{"run.id": "7"}`; an entry of a list counts under
+                the list's key.
+            limit: 1 to 1,000.
+            cursor: `next_cursor` of the page before.
+        Raises:
+            InvalidInputError: a filter, the limit or the cursor is none.
+        """
+        wanted = PackageFilter(
+            producer=producer,
+            subject=subject,
+            retention_class=retention_class,
+            status=status,
+            name=name,
+            created_after=created_after,
+            created_before=created_before,
+            metadata=metadata or {},
+        )
+        with self._database.read() as connection:
+            return queries.list_packages(connection, wanted, limit=limit, cursor=cursor)
+
+    def list_files(self, package: str, *, limit: int = 1000, cursor: str | None = None) -> Page[File]:
+        """The files of a package, sorted by the bytes of their relative paths.
+
+        Args:
+            limit: 1 to 1,000.
+            cursor: `next_cursor` of the page before.
+        """
+        with self._database.read() as connection:
+            sequence = queries.package_sequence(connection, package)
+            return queries.list_files(connection, sequence, limit=limit, cursor=cursor)
+
+    def get_file(self, package: str, relative_path: str) -> File:
+        """One file of a package: its size, type and digests.
+
+        Raises:
+            NotFoundError: the package has no such file.
+        """
+        check_relative_path(relative_path)
+        with self._database.read() as connection:
+            sequence = queries.package_sequence(connection, package)
+            found = queries.file_at(connection, sequence, relative_path)
+            if found is None:
+                raise NotFoundError(
+                    f"package {package!r} has no file {printable(relative_path)}",
+                    hint=f"see `artifactstore files {package}`",
+                )
+            return found
+
+    def open_file(self, package: str, relative_path: str) -> io.BufferedReader:
+        """A readable, seekable binary stream over a file; any range is read without the rest.
+
+        Read from start to end, the bytes are checked against their digest.
+
+        Raises:
+            NotFoundError: the package has no such file.
+            ObjectNotFoundError: the bytes are not in the backend.
+            IntegrityError: here, if the stored size is wrong; at the last read, if the digest is.
+        """
+        file = self.get_file(package, relative_path)
+        raw = self._backend.open(file.digest.value, file.size)
+        return open_object(raw, file.digest.value, file.size, printable(relative_path))
+
+    def read_file(self, package: str, relative_path: str) -> bytes:
+        """The whole content of a file, checked against its digest.
+
+        Raises:
+            as `open_file`.
+        """
+        with self.open_file(package, relative_path) as stream:
+            return stream.read()
+
+    def get_manifest_bytes(self, package: str, *, format: Literal["cbor", "json"] = "cbor") -> bytes:  # noqa: A002 - the guide's name
+        """The manifest of a finalized package: its very bytes, or their JSON projection.
+
+        Raises:
+            StateError: the package is not finalized.
+            IntegrityError: the stored manifest is damaged.
+        """
+        data = self._manifest_bytes(package)
+        return data if format == "cbor" else manifest.json_bytes(manifest.decode(data))
+
+    def get_manifest(self, package: str) -> Manifest:
+        """The decoded manifest of a finalized package.
+
+        Raises:
+            as `get_manifest_bytes`.
+        """
+        return manifest.decode(self._manifest_bytes(package))
+
+    def _manifest_bytes(self, package: str) -> bytes:
+        found = self.get_package(package)
+        if found.manifest_digest is None or found.manifest_size is None:
+            raise StateError(
+                f"package {found.package_id} is not finalized, so it has no manifest",
+                hint=f"run `artifactstore package finalize {found.package_id}`",
+                code="not-finalized",
+            )
+        blake3, size = found.manifest_digest.value, found.manifest_size
+        with open_object(self._backend.open(blake3, size), blake3, size, "the manifest") as stream:
+            return stream.read()
+
+    def export_package(
+        self,
+        package: str,
+        directory: str | PathLike[str],
+        *,
+        bare: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> ExportResult:
+        """Write a finalized package into a new directory, every file checked on the way, durable on return.
+
+        One folder beside the evidence holds the auditor's kit: manifest, sums, and a checker that needs
+        nothing but Python.
+
+        Args:
+            directory: must not exist or be empty; it gets its content all at once.
+            bare: without the auditor's kit.
+        Raises:
+            StateError: the package is not finalized.
+            ConflictError: the directory holds something.
+            IntegrityError: a stored object is damaged; nothing is left in the directory.
+        """
+        data = self._manifest_bytes(package)
+        return export.export_directory(
+            manifest.decode(data),
+            data,
+            self._backend.open,
+            str(directory),
+            bare=bare,
+            on_progress=on_progress,
+        )
+
+    def export_tar(self, package: str, stream: IO[bytes], *, bare: bool = False) -> ExportResult:
+        """Write what `export_package` writes as a tar; the same package gives the same bytes.
+
+        Args:
+            stream: only written, never sought.
+        Raises:
+            as `export_package`.
+        """
+        data = self._manifest_bytes(package)
+        return export.export_tar(manifest.decode(data), data, self._backend.open, stream, bare=bare)
+
+    def find_object(self, digest: str) -> list[FileHit]:
+        """All packages and paths that hold the bytes with this digest.
+
+        Args:
+            digest: `blake3:<hex>`, `sha256:<hex>` or hex alone, whole or a unique prefix.
+        Raises:
+            NotFoundError: no file has it.
+            InvalidInputError: it is no digest, or short for several.
+        """
+        with self._database.read() as connection:
+            return queries.find_object(connection, digest)
+
+    def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The log from a place on, oldest first.
+
+        Args:
+            after: the sequence before the first event wanted; 0 for the beginning.
+            limit: at most so many.
+        """
+        queries.check_limit(limit)
+        with self._database.read() as connection:
+            return list(events.read(connection, after=after, limit=limit))
+
+    def health(self) -> Health:
+        """Whether database and object store can be used. Changes nothing."""
+        return probe(self._database, self._backend, self._clock)

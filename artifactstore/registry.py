@@ -1,0 +1,249 @@
+"""The async face of a store: the same names, each call run as a whole in a worker thread."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import io
+    import os
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+    from typing import Literal
+
+    from artifactstore.codec import Value
+    from artifactstore.digest import Digest
+    from artifactstore.events import Event
+    from artifactstore.model import (
+        ExportResult,
+        File,
+        FileHit,
+        Health,
+        IngestResult,
+        Package,
+        Page,
+        PushResult,
+        ReplayResult,
+    )
+    from artifactstore.scan import Selection
+    from artifactstore.sources import Source
+    from artifactstore.store import Store
+
+ResultT = TypeVar("ResultT")
+
+
+class Registry:
+    """A store for programs that run an event loop.
+
+    A call that is cancelled goes on in its thread to its end: it commits or it does not, never half.
+
+    Args:
+        store: stays usable beside the registry; `dispose` closes it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    async def dispose(self) -> None:
+        """Close the store."""
+        await asyncio.to_thread(self.store.close)
+
+    async def __aenter__(self) -> Registry:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.dispose()
+
+    async def create_package(
+        self,
+        *,
+        name: str,
+        producer: str,
+        subject: str,
+        retention_class: str,
+        actor: str,
+        metadata: Mapping[str, Value] | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """See `Store.create_package`."""
+        return await _run(
+            lambda: self.store.create_package(
+                name=name,
+                producer=producer,
+                subject=subject,
+                retention_class=retention_class,
+                actor=actor,
+                metadata=metadata,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def ingest_file(
+        self,
+        package: str,
+        *,
+        relative_path: str,
+        stream: Source | AsyncIterable[bytes],
+        actor: str,
+        media_type: str | None = None,
+        executable: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> File:
+        """See `Store.ingest_file`; `stream` may also be an async iterator of chunks."""
+        loop = asyncio.get_running_loop()
+        source = _pulled(stream.__aiter__(), loop) if hasattr(stream, "__aiter__") else stream
+        return await _run(
+            lambda: self.store.ingest_file(
+                package,
+                relative_path,
+                source,
+                actor=actor,
+                media_type=media_type,
+                executable=executable,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def ingest_directory(
+        self,
+        package: str,
+        directory: str | os.PathLike[str],
+        *,
+        actor: str,
+        selection: Selection | None = None,
+        idempotency_key: str | None = None,
+    ) -> IngestResult:
+        """See `Store.ingest_directory`."""
+        return await _run(
+            lambda: self.store.ingest_directory(
+                package, directory, actor=actor, selection=selection, idempotency_key=idempotency_key
+            )
+        )
+
+    async def finalize_package(
+        self, package: str, *, actor: str, idempotency_key: str | None = None
+    ) -> Digest:
+        """See `Store.finalize_package`."""
+        return await _run(
+            lambda: self.store.finalize_package(package, actor=actor, idempotency_key=idempotency_key)
+        )
+
+    async def push(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        name: str,
+        producer: str,
+        subject: str,
+        retention_class: str,
+        actor: str,
+        metadata: Mapping[str, Value] | None = None,
+        selection: Selection | None = None,
+        if_changed: bool = False,
+        idempotency_key: str | None = None,
+    ) -> PushResult:
+        """See `Store.push`."""
+        return await _run(
+            lambda: self.store.push(
+                directory,
+                name=name,
+                producer=producer,
+                subject=subject,
+                retention_class=retention_class,
+                actor=actor,
+                metadata=metadata,
+                selection=selection,
+                if_changed=if_changed,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def get_package(self, package: str) -> Package:
+        """See `Store.get_package`."""
+        return await _run(lambda: self.store.get_package(package))
+
+    async def list_packages(
+        self,
+        *,
+        producer: str | None = None,
+        subject: str | None = None,
+        retention_class: str | None = None,
+        status: str | None = None,
+        name: str | None = None,
+        created_after: int | None = None,
+        created_before: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Package]:
+        """See `Store.list_packages`."""
+        return await _run(
+            lambda: self.store.list_packages(
+                producer=producer,
+                subject=subject,
+                retention_class=retention_class,
+                status=status,
+                name=name,
+                created_after=created_after,
+                created_before=created_before,
+                metadata=metadata,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
+
+    async def list_files(self, package: str, *, limit: int = 1000, cursor: str | None = None) -> Page[File]:
+        """See `Store.list_files`."""
+        return await _run(lambda: self.store.list_files(package, limit=limit, cursor=cursor))
+
+    async def get_file(self, package: str, relative_path: str) -> File:
+        """See `Store.get_file`."""
+        return await _run(lambda: self.store.get_file(package, relative_path))
+
+    async def open_file(self, package: str, relative_path: str) -> io.BufferedReader:
+        """See `Store.open_file`; the stream itself is an ordinary, blocking one."""
+        return await _run(lambda: self.store.open_file(package, relative_path))
+
+    async def read_file(self, package: str, relative_path: str) -> bytes:
+        """See `Store.read_file`."""
+        return await _run(lambda: self.store.read_file(package, relative_path))
+
+    async def get_manifest_bytes(self, package: str, *, format: Literal["cbor", "json"] = "cbor") -> bytes:  # noqa: A002 - the guide's name
+        """See `Store.get_manifest_bytes`."""
+        return await _run(lambda: self.store.get_manifest_bytes(package, format=format))
+
+    async def export_package(
+        self, package: str, directory: str | os.PathLike[str], *, bare: bool = False
+    ) -> ExportResult:
+        """See `Store.export_package`."""
+        return await _run(lambda: self.store.export_package(package, directory, bare=bare))
+
+    async def find_object(self, digest: str) -> list[FileHit]:
+        """See `Store.find_object`."""
+        return await _run(lambda: self.store.find_object(digest))
+
+    async def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """See `Store.events`."""
+        return await _run(lambda: self.store.events(after=after, limit=limit))
+
+    async def replay(self, *, check: bool = False) -> ReplayResult:
+        """See `Store.replay`."""
+        return await _run(lambda: self.store.replay(check=check))
+
+    async def health(self) -> Health:
+        """See `Store.health`."""
+        return await _run(self.store.health)
+
+
+async def _run(call: Callable[[], ResultT]) -> ResultT:
+    return await asyncio.to_thread(call)
+
+
+def _pulled(chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
+    """An async iterator as a plain one, for a worker thread; the loop stays free between two chunks."""
+
+    async def following() -> bytes | None:
+        return await anext(chunks, None)
+
+    while (chunk := asyncio.run_coroutine_threadsafe(following(), loop).result()) is not None:
+        yield chunk

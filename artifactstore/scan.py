@@ -1,0 +1,317 @@
+"""Walking a directory of evidence: sorted, without following links, refusing what is no plain file."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from artifactstore.errors import AccessError, InvalidInputError
+from artifactstore.model import SkippedFile
+from artifactstore.paths import broken_rule, collision_key, printable
+from artifactstore.sources import opened_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SYMLINK_MODES = ("error", "skip", "follow")
+_RUN = 128  # files handed to a worker at once
+_WARNINGS_MAX = 20  # of one kind; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of a directory is evidence.
+
+    Args:
+        symlinks: `error` refuses the directory, `skip` leaves links out, `follow` takes what they point to
+            as long as that lies in the directory.
+        include: globs; if there are any, only files that match one are taken.
+        exclude: globs of files and folders that are left out; they win over `include`.
+        skip_unsafe: leave out what breaks a rule instead of refusing the directory.
+    """
+
+    symlinks: str = "error"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    skip_unsafe: bool = False
+
+    def __post_init__(self) -> None:
+        if self.symlinks not in SYMLINK_MODES:
+            raise InvalidInputError(
+                f"unknown way with symbolic links: {self.symlinks!r}",
+                hint=f"one of {', '.join(SYMLINK_MODES)}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Some files of one folder, in order.
+
+    Args:
+        folder: relative path in the package, with a slash at the end, or empty for the root.
+        source: the folder below the root where the files really lie; differs behind a followed link.
+        names: (name in the package, name in `source`).
+    """
+
+    folder: str
+    source: str
+    names: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    order: bytes
+    name: str
+    source: str  # relative to the root
+    is_folder: bool
+
+
+@dataclass(slots=True)
+class Scan:
+    """One walk over a directory; `skipped` and `warnings` are filled as it goes.
+
+    Args:
+        root: descriptor of the directory.
+        root_path: its real path, for resolving links and for messages.
+        selection: what to take.
+        store_files: (device, inode) of the store's own database files and object root.
+    """
+
+    root: int
+    root_path: str
+    selection: Selection
+    store_files: frozenset[tuple[int, int]]
+    skipped: list[SkippedFile] = field(default_factory=list)
+    _collisions: list[str] = field(default_factory=list)
+    _backslashes: list[str] = field(default_factory=list)
+    _include: re.Pattern[str] | None = None
+    _exclude: re.Pattern[str] | None = None
+
+    def __post_init__(self) -> None:
+        self._include = _compile(self.selection.include)
+        self._exclude = _compile(self.selection.exclude)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know, one line a fact."""
+        return (
+            *_limited(self._collisions, "further names that collide where case or Unicode form is folded"),
+            *_limited(self._backslashes, "further paths with a backslash"),
+        )
+
+    def runs(self) -> Iterator[Run]:
+        """The files in the order of the bytes of their relative paths.
+
+        Raises:
+            InvalidInputError: a path, a link or a special file breaks a rule and may not be skipped.
+            AccessError: a folder cannot be read.
+            SourceChangedError: a folder was replaced during the walk.
+        """
+        # (folder in the package, folder on disk, entries still to do); a stack, since trees may be deep.
+        stack = [("", "", iter(self._entries("", "")))]
+        while stack:
+            folder, source, entries = stack[-1]
+            names: list[tuple[str, str]] = []
+            below: _Entry | None = None
+            for entry in entries:
+                if entry.is_folder:
+                    below = entry
+                    break
+                place, _, name = entry.source.rpartition("/")
+                if place != source:
+                    # Behind a followed link: the file lies in another folder than its neighbours.
+                    if names:
+                        yield Run(folder, source, names)
+                        names = []
+                    yield Run(folder, place, [(entry.name, name)])
+                    continue
+                names.append((entry.name, name))
+                if len(names) == _RUN:
+                    yield Run(folder, source, names)
+                    names = []
+            if names:
+                yield Run(folder, source, names)
+            if below is None:
+                stack.pop()
+                continue
+            if any(below.source == above for _, above, _ in stack):
+                message = (
+                    f"the symbolic link {printable(folder + below.name)} leads back to a folder above it"
+                )
+                raise InvalidInputError(message, hint="use --symlinks skip", code="symlink-loop")
+            path = f"{folder}{below.name}/"
+            stack.append((path, below.source, iter(self._entries(path, below.source))))
+
+    def _entries(self, folder: str, source: str) -> list[_Entry]:
+        """The names of one folder that are taken, sorted as their full paths are."""
+        found: list[_Entry] = []
+        with opened_folder(self.root, source) as descriptor:
+            self._refuse_store(descriptor, folder)
+            try:
+                entries = list(os.scandir(descriptor))
+            except OSError as error:
+                message = f"cannot list the folder {printable(folder or '.')}: {error.strerror}"
+                raise AccessError(message) from error
+            for entry in entries:
+                taken = self._classify(entry, folder, source)
+                if taken is not None:
+                    found.append(taken)
+        found.sort(key=lambda entry: entry.order)
+        self._note_names(folder, found)
+        return found
+
+    def _classify(self, entry: os.DirEntry[str], folder: str, source: str) -> _Entry | None:
+        path = folder + entry.name
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if self._excluded(path, is_folder=is_folder):
+            return None
+        rule = broken_rule(path)
+        if rule is not None:
+            return self._leave_out(path, rule, code="invalid-relative-path")
+        where = f"{source}/{entry.name}" if source else entry.name
+        if entry.is_symlink():
+            return self._follow(entry.name, path, where)
+        if is_folder:
+            return _entry(entry.name, where, is_folder=True)
+        if not entry.is_file(follow_symlinks=False):
+            return self._leave_out(path, "it is a FIFO, socket or device", code="not-a-regular-file")
+        if not self._included(path):
+            return None
+        if self._is_store_file(entry):
+            raise _store_inside(path)
+        return _entry(entry.name, where, is_folder=False)
+
+    def _follow(self, name: str, path: str, where: str) -> _Entry | None:
+        mode = self.selection.symlinks
+        if mode == "skip":
+            self.skipped.append(SkippedFile(_storable(path), "it is a symbolic link"))
+            return None
+        if mode == "error":
+            raise InvalidInputError(
+                f"{printable(path)} is a symbolic link",
+                hint="use --symlinks skip to leave links out, or --symlinks follow to take their targets",
+                code="symlink",
+            )
+        target = os.path.realpath(os.path.join(self.root_path, where))
+        inside = os.path.relpath(target, self.root_path)
+        if inside == ".." or inside.startswith("../"):
+            return self._leave_out(path, "it is a symbolic link that leaves the directory", code="symlink")
+        is_folder = os.path.isdir(target)
+        if not is_folder and not os.path.isfile(target):
+            return self._leave_out(path, "it is a symbolic link to no file", code="symlink")
+        if not is_folder and not self._included(path):
+            return None
+        return _entry(name, "" if inside == "." else inside, is_folder=is_folder)
+
+    def _leave_out(self, path: str, rule: str, *, code: str) -> None:
+        if not self.selection.skip_unsafe:
+            raise InvalidInputError(
+                f"unsafe file {printable(path)}: {rule}",
+                hint="rename it, exclude it, or use --skip-unsafe to leave such files out",
+                code=code,
+            )
+        self.skipped.append(SkippedFile(_storable(path), rule))
+
+    def _excluded(self, path: str, *, is_folder: bool) -> bool:
+        return self._exclude is not None and bool(self._exclude.fullmatch(path + "/" * is_folder))
+
+    def _included(self, path: str) -> bool:
+        return self._include is None or bool(self._include.fullmatch(path))
+
+    def _is_store_file(self, entry: os.DirEntry[str]) -> bool:
+        # The inode comes with the listing; only a match of it is worth a look at the device.
+        inode = entry.inode()
+        return (
+            any(inode == own for _, own in self.store_files)
+            and (
+                entry.stat(follow_symlinks=False).st_dev,
+                inode,
+            )
+            in self.store_files
+        )
+
+    def _refuse_store(self, descriptor: int, folder: str) -> None:
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) in self.store_files:
+            raise _store_inside(folder)
+
+    def _note_names(self, folder: str, entries: list[_Entry]) -> None:
+        seen: dict[str, str] = {}
+        for entry in entries:
+            other = seen.setdefault(collision_key(entry.name), entry.name)
+            if other != entry.name:
+                self._collisions.append(
+                    f"{printable(folder + other)} and {printable(folder + entry.name)} are one file where"
+                    " case or Unicode form is folded"
+                )
+            if "\\" in entry.name:
+                self._backslashes.append(f"{printable(folder + entry.name)} has a backslash in its name")
+
+
+def _entry(name: str, source: str, *, is_folder: bool) -> _Entry:
+    # A folder sorts as its files do: with the slash that follows it in their paths.
+    return _Entry(name.encode() + b"/" * is_folder, name, source, is_folder)
+
+
+def _store_inside(path: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"the directory holds the store itself at {printable(path or '.')}",
+        hint="exclude that folder or push another one",
+        code="store-inside",
+    )
+
+
+def _storable(path: str) -> str:
+    """A path that may be no text at all, escaped so that metadata can hold it."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _limited(lines: list[str], more: str) -> Iterable[str]:
+    yield from lines[:_WARNINGS_MAX]
+    if len(lines) > _WARNINGS_MAX:
+        yield f"{len(lines) - _WARNINGS_MAX} {more}"
+
+
+def _compile(globs: tuple[str, ...]) -> re.Pattern[str] | None:
+    """One pattern for all globs; a folder's path ends with a slash.
+
+    A glob without a slash matches a name at any depth; one with a slash matches the path from the root. `*`
+    and `?` stop at slashes, `**` does not, and what matches a folder matches all below it.
+    """
+    if not globs:
+        return None
+    try:
+        return re.compile("|".join(_translate(glob) for glob in globs), re.DOTALL)
+    except re.error as error:
+        raise InvalidInputError(f"not a glob among {', '.join(map(repr, globs))}: {error}") from error
+
+
+def _translate(glob: str) -> str:
+    if not glob.strip("/"):
+        raise InvalidInputError(f"not a glob: {glob!r}")
+    body = glob.strip("/")
+    parts = re.split(r"(\*\*/?|\*|\?|\[!?\]?[^\]]*\])", body)
+    translated = []
+    for part in parts:
+        if part.startswith("**"):
+            translated.append("(?:.*/)?" if part.endswith("/") else ".*")
+        elif part == "*":
+            translated.append("[^/]*")
+        elif part == "?":
+            translated.append("[^/]")
+        elif part.startswith("[") and part.endswith("]") and len(part) > 2:
+            negated = part[1] == "!"
+            inner = part[2:-1] if negated else part[1:-1]
+            translated.append(f"(?!/)[{'^' * negated}{_escape_class(inner)}]")
+        else:
+            translated.append(re.escape(part))
+    anchored = "" if "/" in body or glob.startswith("/") else "(?:.*/)?"
+    below = "/.*" if glob.endswith("/") else "(?:/.*)?"
+    return f"{anchored}{''.join(translated)}{below}"
+
+
+def _escape_class(inner: str) -> str:
+    """The inside of a bracket: ranges stay, everything that `re` would act upon is escaped."""
+    return re.sub(r"([\\\[\]^&~|])", r"\\\1", inner)

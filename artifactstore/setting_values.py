@@ -1,0 +1,275 @@
+"""How the text of a setting becomes a value, and how a value is shown without its secrets.
+
+Each parser takes the text as it was given and raises a `SettingsError` whose message quotes what was
+wrong (unless it may be a secret) and whose hint says what is allowed; the loader adds which setting.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from artifactstore.errors import SettingsError
+from artifactstore.paths import broken_rule, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ValueT = TypeVar("ValueT")
+
+HIDDEN = "***"
+BACKEND_IDS = ("local", "s3")
+
+_BOOLEANS = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")  # two letters at least: `C:` is a drive
+_SQLITE_URL = re.compile(r"sqlite(?:\+aiosqlite)?:///(.*)", re.IGNORECASE)
+_BASE_URL = re.compile(r"[A-Za-z0-9\-._~:/@!$&'()*+,;=%\[\]]+")  # RFC 3986 without query and fragment
+_SECRET_REF = re.compile(r"(env):([A-Za-z_][A-Za-z0-9_]*)|(file):(/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*)")
+_ROUTE = re.compile(r"(\*|[^\s*:=]+):(\*|[^\s*:=]+)=([^\s*:=]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret is kept. The reference is no secret; what it points to is read by who needs it.
+
+    Args:
+        kind: `env` or `file`.
+        name: the name of an environment variable, or an absolute path.
+    """
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which backend takes the objects of a producer and a retention class; `*` stands for any."""
+
+    producer: str
+    retention_class: str
+    backend_id: str
+
+    def __str__(self) -> str:
+        return f"{self.producer}:{self.retention_class}={self.backend_id}"
+
+
+def optional(parse: Callable[[str], ValueT]) -> Callable[[str], ValueT | None]:
+    """A parser for which an empty text means that there is no value."""
+    return lambda text: parse(text) if text else None
+
+
+def boolean(text: str) -> bool:
+    """Read true, 1, yes, on, or false, 0, no, off, in any case."""
+    value = _BOOLEANS.get(text.lower())
+    if value is None:
+        raise SettingsError(f"{printable(text)} is not a boolean", hint=f"use one of {', '.join(_BOOLEANS)}")
+    return value
+
+
+def integer(minimum: int, maximum: int, unit: str) -> Callable[[str], int]:
+    """A parser of decimal numbers from minimum to maximum, both included."""
+
+    def parse(text: str) -> int:
+        number = int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+        if number is None or not minimum <= number <= maximum:
+            raise SettingsError(
+                f"{printable(text)} is not a number of {unit} in range",
+                hint=f"use digits only, from {minimum} to {maximum} {unit}",
+            )
+        return number
+
+    return parse
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    """A parser of one of several words, in any case."""
+
+    def parse(text: str) -> str:
+        for word in allowed:
+            if text.lower() == word.lower():
+                return word
+        raise SettingsError(f"{printable(text)} is not allowed", hint=f"use one of {', '.join(allowed)}")
+
+    return parse
+
+
+def matching(pattern: str, meaning: str) -> Callable[[str], str]:
+    """A parser of a text that matches the whole pattern; `meaning` says in words what that is."""
+
+    def parse(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise SettingsError(f"{printable(text)} is not allowed", hint=f"use {meaning}")
+        return text
+
+    return parse
+
+
+def local_path(text: str) -> Path:
+    """Read a path of this machine; a leading `~` is the home directory."""
+    if not text or _CONTROL.search(text) or "://" in text:
+        raise SettingsError(
+            f"{printable(mask_url(text))} is not a path",
+            hint="use a path of this machine, without control characters",
+        )
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise SettingsError(
+            f"{printable(text)} names no home directory", hint="write ./~ for a name that begins with ~"
+        )
+    return Path(expanded)
+
+
+def database_path(url: str) -> Path:
+    """The database file that a database URL or a plain path names.
+
+    Accepted are `sqlite:///relative`, `sqlite:////absolute`, the same with `sqlite+aiosqlite`, and a plain
+    path, of which a leading `~` is the home directory.
+
+    Raises:
+        SettingsError: another kind of database, options in a query string, or no file at all.
+    """
+    hint = "use sqlite:///relative/path, sqlite:////absolute/path or a plain path"
+    shown = printable(mask_url(url))
+    sqlite = _SQLITE_URL.fullmatch(url)
+    if sqlite is None and _SCHEME.match(url):
+        raise SettingsError(
+            f"{shown} is not the URL of a SQLite file",
+            hint=f"the store is SQLite only, by decision (docs/adr/0005); {hint}",
+        )
+    plain = sqlite[1] if sqlite else url
+    if sqlite and plain.startswith("~"):
+        raise SettingsError(f"{shown}: ~ is not expanded in a URL", hint="write the plain path alone")
+    if not plain or plain.endswith("/") or plain == ":memory:":
+        raise SettingsError(f"{shown} names no database file", hint=hint)
+    if "?" in plain:
+        raise SettingsError(
+            f"{shown} has a query string", hint=f"the store sets SQLite's options itself; {hint}"
+        )
+    return local_path(plain)
+
+
+def base_url(text: str) -> str:
+    """Read an http or https URL to which paths can be added; trailing slashes are dropped."""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or _BASE_URL.fullmatch(text) is None:
+        raise SettingsError(
+            f"{printable(mask_url(text))} is not a base URL",
+            hint="use http://host:port/path or https://host:port/path, without query and fragment",
+        )
+    return text.rstrip("/")
+
+
+def bearer_token(text: str) -> str:
+    """Read one token: visible ASCII, which is what an HTTP header can carry."""
+    if re.fullmatch(r"[\x21-\x7e]+", text) is None:
+        raise SettingsError(
+            "a token holds a blank or a character outside ASCII", hint="use visible ASCII characters only"
+        )
+    return text
+
+
+def bearer_tokens(text: str) -> tuple[str, ...]:
+    """Read tokens that are separated by commas or newlines; empty ones do not count."""
+    tokens = (piece.strip() for piece in re.split("[,\n]", text))
+    return tuple(dict.fromkeys(bearer_token(token) for token in tokens if token))
+
+
+def secret_ref(text: str) -> SecretRef:
+    """Read `env:NAME` or `file:/absolute/path`."""
+    match = _SECRET_REF.fullmatch(text)
+    if match is None:
+        # The value is not quoted: people put the secret itself here.
+        raise SettingsError(
+            "the value is not a reference to a secret", hint="use env:NAME or file:/absolute/path"
+        )
+    kind, name = (group for group in match.groups() if group is not None)
+    return SecretRef(kind, name)
+
+
+def key_prefix(text: str) -> str:
+    """Read the part of an object key that stands before the digest; the rules of a relative path hold."""
+    rule = broken_rule(text)
+    if rule is not None:
+        raise SettingsError(
+            f"{printable(text)} is not a key prefix: {rule}", hint="use segments with a slash between them"
+        )
+    return text
+
+
+def backend_ids(text: str) -> tuple[str, ...]:
+    """Read different backend ids, separated by commas."""
+    ids = tuple(piece.strip() for piece in text.split(","))
+    if not set(ids) <= set(BACKEND_IDS) or len(set(ids)) < len(ids):
+        raise SettingsError(
+            f"{printable(text)} is not a list of backends",
+            hint=f"use {' or '.join(BACKEND_IDS)}, or both with a comma, each once",
+        )
+    return ids
+
+
+def routes(text: str) -> tuple[Route, ...]:
+    """Read `producer:retention_class=backend_id` rules, separated by commas; an empty text has none."""
+    rules: dict[tuple[str, str], Route] = {}
+    for piece in text.split(",") if text.strip() else ():
+        match = _ROUTE.fullmatch(piece.strip())
+        if match is None:
+            raise SettingsError(
+                f"{printable(piece)} is not a route",
+                hint="use producer:retention_class=backend_id, with * for any producer or any class",
+            )
+        route = Route(*match.groups())
+        if rules.setdefault((route.producer, route.retention_class), route) != route:
+            raise SettingsError(
+                f"{printable(piece)} contradicts an earlier route", hint="name each producer and class once"
+            )
+    return tuple(rules.values())
+
+
+def hide(text: str) -> str:
+    """Asterisks in place of a secret; an empty text stays empty, so that one sees whether it is set."""
+    return HIDDEN if text else ""
+
+
+def mask_url(url: str) -> str:
+    """The URL without user, password and query; where they cannot be told apart, the scheme alone."""
+    scheme = _SCHEME.match(url)
+    start = scheme.end() if scheme else 0
+    while url.startswith("/", start) and scheme:
+        start += 1
+    place, *rest = re.split("[?#]", url[start:], maxsplit=1)
+    if any("@" in text for text in rest):
+        return f"{url[:start]}{HIDDEN}"
+    _, at, place = place.rpartition("@")
+    return f"{url[:start]}{HIDDEN if at else ''}{at}{place}{f'?{HIDDEN}' if rest else ''}"
+
+
+def show(value: object) -> str:
+    """A value as it could stand in a settings file, on one line that every terminal can print."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(show, value))
+    return str(value).encode("utf-8", "backslashreplace").decode()

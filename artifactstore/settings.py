@@ -1,0 +1,345 @@
+"""Settings: the only place where the environment and `.env` are read.
+
+Flags win over the environment, the environment over the `.env` file, the file over the defaults.
+An unusable value is refused, never replaced by a default. An empty value means "none" where the default
+is empty too, and is refused elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artifactstore.dotenv import read_env_file
+from artifactstore.errors import SettingsError
+from artifactstore.setting_values import (
+    Route,
+    SecretRef,
+    backend_ids,
+    base_url,
+    bearer_token,
+    bearer_tokens,
+    boolean,
+    choice,
+    database_path,
+    hide,
+    integer,
+    key_prefix,
+    local_path,
+    mask_url,
+    matching,
+    optional,
+    routes,
+    secret_ref,
+    show,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from artifactstore.dotenv import Assignment
+
+__all__ = [
+    "Route",
+    "SecretRef",
+    "SettingValue",
+    "Settings",
+    "Variable",
+    "database_path",
+    "default_env_file",
+    "load_settings",
+    "variables",
+]
+
+PREFIX = "ARTIFACTSTORE_"
+PREFIXES = (PREFIX, "STATE_HUB_")
+
+_MIB = 1024 * 1024
+# A part of a multipart upload, and a single PUT, may have these sizes in bytes.
+# Source: Amazon S3 user guide, "Multipart upload limits".
+_S3_PART = integer(5 * _MIB, 5 * 1024 * _MIB, "bytes")
+_HUB_ID = matching(r"[\x21-\x7e]{1,255}", "up to 255 visible ASCII characters")
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """How one setting is named and read.
+
+    Args:
+        name: the name in the environment and in `.env`.
+        parse: turns the text into the value; raises `SettingsError`.
+        mask: takes what is secret out of the text of a value.
+        flag: the command-line option that overrides it.
+    """
+
+    name: str
+    parse: Callable[[str], object]
+    mask: Callable[[str], str]
+    flag: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingValue:
+    """An effective value for people to read.
+
+    Args:
+        name: the name of the variable.
+        text: the value as it could stand in `.env`, secrets masked.
+        origin: `flag --name`, `environment`, `<file> line <number>`, `default`, or `argument` for a value
+            that a program gave to `Settings`.
+    """
+
+    name: str
+    text: str
+    origin: str
+
+
+def _from(
+    name: str,
+    parse: Callable[[str], object],
+    *,
+    mask: Callable[[str], str] = str,
+    flag: str | None = None,
+) -> dict[str, Variable]:
+    flag = flag or f"--{name.removeprefix(PREFIX).lower().replace('_', '-')}"
+    return {"variable": Variable(name, parse, mask, flag)}
+
+
+def _user_data_directory() -> Path:
+    # Here, since it costs 25 ms and is needed only where no place is configured.
+    from platformdirs import PlatformDirs  # noqa: PLC0415 -- see above
+
+    return Path(PlatformDirs("artifactstore", appauthor=False).user_data_dir)
+
+
+def _default_database_path() -> Path:
+    return _user_data_directory() / "artifactstore.db"
+
+
+def _default_local_root() -> Path:
+    return _user_data_directory() / "storage"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Settings:
+    """Every setting of the operator guide, read and checked. Neither `repr` nor `describe` shows a secret.
+
+    Raises:
+        SettingsError: two settings contradict each other.
+    Source: the operator guide, "Environment variables".
+    """
+
+    database_path: Path = field(
+        default_factory=_default_database_path,
+        metadata=_from("ARTIFACTSTORE_DATABASE_URL", database_path, flag="--database"),
+    )
+    storage_local_root: Path = field(
+        default_factory=_default_local_root,
+        metadata=_from("ARTIFACTSTORE_STORAGE_LOCAL_ROOT", local_path, flag="--root"),
+    )
+    log_level: str = field(
+        default="INFO",
+        metadata=_from("ARTIFACTSTORE_LOG_LEVEL", choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
+    )
+    log_format: str = field(
+        default="text", metadata=_from("ARTIFACTSTORE_LOG_FORMAT", choice("text", "json"))
+    )
+    no_progress: bool = field(default=False, metadata=_from("ARTIFACTSTORE_NO_PROGRESS", boolean))
+    auth_tokens: tuple[str, ...] = field(
+        default=(), metadata=_from("ARTIFACTSTORE_AUTH_TOKENS", bearer_tokens, mask=hide)
+    )
+    anon_read: bool = field(default=False, metadata=_from("ARTIFACTSTORE_ANON_READ", boolean))
+    api_url: str | None = field(  # None: commands work on the local store
+        default=None, metadata=_from("ARTIFACTSTORE_API_URL", optional(base_url), mask=mask_url)
+    )
+    api_token: str | None = field(
+        default=None, metadata=_from("ARTIFACTSTORE_API_TOKEN", optional(bearer_token), mask=hide)
+    )
+    guide_board_schema: Path = field(
+        default=Path("schemas/guide-board.run.v1.json"),
+        metadata=_from("ARTIFACTSTORE_GUIDE_BOARD_SCHEMA", local_path),
+    )
+    retention_config_path: Path | None = field(
+        default=None, metadata=_from("ARTIFACTSTORE_RETENTION_CONFIG_PATH", optional(local_path))
+    )
+    retention_sweep_interval_seconds: int = field(
+        default=3600,
+        metadata=_from("ARTIFACTSTORE_RETENTION_SWEEP_INTERVAL_SECONDS", integer(1, 31_536_000, "seconds")),
+    )
+    storage_backends: tuple[str, ...] = field(
+        default=("local",), metadata=_from("ARTIFACTSTORE_STORAGE_BACKENDS", backend_ids)
+    )
+    storage_default_backend: str = field(
+        default="local",
+        metadata=_from("ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND", matching(r"[^\s,]+", "one backend id")),
+    )
+    storage_backend_routes: tuple[Route, ...] = field(
+        default=(), metadata=_from("ARTIFACTSTORE_STORAGE_BACKEND_ROUTES", routes)
+    )
+    s3_endpoint_url: str | None = field(
+        default=None, metadata=_from("ARTIFACTSTORE_S3_ENDPOINT_URL", optional(base_url), mask=mask_url)
+    )
+    s3_region: str = field(
+        default="us-east-1",
+        metadata=_from("ARTIFACTSTORE_S3_REGION", matching("[A-Za-z0-9_-]+", "a name such as us-east-1")),
+    )
+    s3_bucket: str | None = field(
+        default=None,
+        metadata=_from(
+            "ARTIFACTSTORE_S3_BUCKET",
+            # What botocore accepts: AWS wants lower case, Ceph does not.
+            optional(matching(r"[A-Za-z0-9._-]{1,255}", "letters, digits, dots, hyphens and underscores")),
+        ),
+    )
+    s3_key_prefix: str | None = field(
+        default=None, metadata=_from("ARTIFACTSTORE_S3_KEY_PREFIX", optional(key_prefix))
+    )
+    s3_access_key_ref: SecretRef | None = field(
+        default=None, metadata=_from("ARTIFACTSTORE_S3_ACCESS_KEY_REF", optional(secret_ref))
+    )
+    s3_secret_key_ref: SecretRef | None = field(
+        default=None, metadata=_from("ARTIFACTSTORE_S3_SECRET_KEY_REF", optional(secret_ref))
+    )
+    s3_storage_class: str | None = field(
+        default=None,
+        metadata=_from(
+            "ARTIFACTSTORE_S3_STORAGE_CLASS",
+            optional(matching("[A-Za-z0-9._-]+", "a storage class such as STANDARD")),
+        ),
+    )
+    s3_sse: str | None = field(
+        default=None,
+        metadata=_from("ARTIFACTSTORE_S3_SSE", optional(choice("AES256", "aws:kms", "aws:kms:dsse"))),
+    )
+    s3_multipart_threshold_bytes: int = field(
+        default=64 * _MIB, metadata=_from("ARTIFACTSTORE_S3_MULTIPART_THRESHOLD_BYTES", _S3_PART)
+    )
+    s3_multipart_chunk_bytes: int = field(
+        default=8 * _MIB, metadata=_from("ARTIFACTSTORE_S3_MULTIPART_CHUNK_BYTES", _S3_PART)
+    )
+    state_hub_url: str | None = field(
+        default=None, metadata=_from("STATE_HUB_URL", optional(base_url), mask=mask_url)
+    )
+    state_hub_workstream_id: str | None = field(
+        default=None, metadata=_from("STATE_HUB_WORKSTREAM_ID", optional(_HUB_ID))
+    )
+    state_hub_task_id: str | None = field(
+        default=None, metadata=_from("STATE_HUB_TASK_ID", optional(_HUB_ID))
+    )
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)  # by name of variable
+
+    def __post_init__(self) -> None:
+        backends = "ARTIFACTSTORE_STORAGE_BACKENDS"
+        named = [("ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND", self.storage_default_backend)]
+        named += [
+            ("ARTIFACTSTORE_STORAGE_BACKEND_ROUTES", rule.backend_id) for rule in self.storage_backend_routes
+        ]
+        for name, backend_id in named:
+            if backend_id not in self.storage_backends:
+                raise SettingsError(
+                    f"{name} ({self._origin(name)}): {backend_id!r} is not among the backends of "
+                    f"{backends} ({self._origin(backends)}): {show(self.storage_backends)}",
+                    hint=f"add it to {backends} or name one of those",
+                )
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{value.name}={value.text!r}' for value in self.describe())})"
+
+    def describe(self) -> tuple[SettingValue, ...]:
+        """Each effective value and where it came from, in the order of the operator guide."""
+        return tuple(
+            SettingValue(
+                variable.name,
+                variable.mask(show(getattr(self, attribute))),
+                self._origin(variable.name),
+            )
+            for attribute, variable in variables().items()
+        )
+
+    def _origin(self, name: str) -> str:
+        return self.origins.get(name, "argument")
+
+
+def variables() -> dict[str, Variable]:
+    """All known variables by the attribute of `Settings` that holds the value."""
+    return {item.name: item.metadata["variable"] for item in fields(Settings) if "variable" in item.metadata}
+
+
+def default_env_file() -> Path | None:
+    """`.env` in the working directory if there is one; a folder of that name is a virtual environment."""
+    path = Path(".env")
+    return path if os.path.lexists(path) and not path.is_dir() else None
+
+
+def load_settings(
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings from flags, environment, file and defaults, in this order of precedence.
+
+    Args:
+        environ: None reads the environment of the process.
+        env_file: None reads no file. The command line and `build_registry` give `default_env_file()`.
+        overrides: what the flags said, by name of variable.
+    Raises:
+        SettingsError: names the variable, where its value came from, the value unless it may be secret,
+            and what is allowed.
+    """
+    environ = os.environ if environ is None else environ
+    overrides = overrides or {}
+    for name in overrides.keys() - {variable.name for variable in variables().values()}:
+        raise SettingsError(f"no setting is named {name!r}", hint="give overrides by name of variable")
+    assignments = {} if env_file is None else read_env_file(env_file, PREFIXES)
+    values: dict[str, Any] = {}  # each parser returns the type of its field
+    origins: dict[str, str] = {}
+    for attribute, variable in variables().items():
+        name = variable.name
+        if name in overrides:
+            text, origin = overrides[name], f"flag {variable.flag}"
+        elif name in environ:
+            text, origin = environ[name], "environment"
+        elif name in assignments:
+            text, origin = assignments[name].value, f"{env_file} line {assignments[name].line}"
+        else:
+            origins[name] = "default"
+            continue
+        origins[name] = origin
+        try:
+            values[attribute] = variable.parse(text)
+        except SettingsError as error:
+            raise SettingsError(f"{name} ({origin}): {error.message}", hint=error.hint) from None
+    settings = Settings(**values, origins=origins)
+    _warn_of_unknown_names(settings, environ, env_file, assignments)
+    return settings
+
+
+def _warn_of_unknown_names(
+    settings: Settings,
+    environ: Mapping[str, str],
+    env_file: Path | None,
+    assignments: Mapping[str, Assignment],
+) -> None:
+    """A misspelt name would otherwise be a setting that silently does nothing."""
+    known = {variable.name for variable in variables().values()}
+    references = (settings.s3_access_key_ref, settings.s3_secret_key_ref)
+    known.update(ref.name for ref in references if ref is not None and ref.kind == "env")
+    found = {name: f"{env_file} line {assignment.line}" for name, assignment in assignments.items()}
+    found.update(dict.fromkeys(environ, "environment"))
+    unknown = sorted(name for name in found if name.startswith(PREFIX) and name not in known)
+    if not unknown:
+        return
+    from difflib import get_close_matches  # noqa: PLC0415 -- needed only for somebody's mistake
+
+    for name in unknown:
+        # Without the prefix, which all share and which would make every name look near.
+        rest = [candidate.removeprefix(PREFIX) for candidate in known]
+        near = get_close_matches(name.removeprefix(PREFIX), rest, n=1)
+        suggestion = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+        _logger.warning("unknown setting %s (%s)%s", name, found[name], suggestion)

@@ -1,0 +1,211 @@
+"""Where bytes come from: memory, a path, a binary file object or an iterator of chunks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Protocol
+
+from artifactstore.errors import AccessError, InvalidInputError, SourceChangedError
+from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.paths import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from artifactstore.digest import Buffer
+    from artifactstore.objects.backend import Batch, Fill, Staged
+
+    class Readable(Protocol):
+        """What a binary file object must be able to do."""
+
+        def read(self, size: int, /) -> bytes:
+            """At most `size` bytes, none at the end."""
+
+    Source = Buffer | str | os.PathLike[str] | Readable | Iterable[bytes]
+
+# Never waits for a writer of a FIFO, never follows a link, never becomes the terminal of the process.
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+def stage(batch: Batch, source: Source) -> tuple[Staged, bool]:
+    """Stage whatever a caller offers as the content of one file.
+
+    Returns:
+        What was staged, and whether the source is an executable file.
+    Raises:
+        InvalidInputError: the source is missing, is no regular file, or is nothing that has bytes.
+        SourceChangedError: a file changed while it was read.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        with memoryview(source) as view, view.cast("B") as data:
+            if len(data) < SMALL_FILE:
+                return batch.stage_bytes(data), False
+            return batch.stage_stream(_fill_from_chunks(iter((data,)))), False
+    if isinstance(source, str | os.PathLike):
+        descriptor = open_source(os.fspath(source))
+        try:
+            return stage_descriptor(batch, descriptor, os.fspath(source))
+        finally:
+            os.close(descriptor)
+    fill = _fill_from_chunks(_chunks_of(source))
+    buffer = bytearray(SMALL_FILE)
+    with memoryview(buffer) as view:
+        length = fill(view)
+        if length < SMALL_FILE:
+            return batch.stage_bytes(view[:length]), False
+        return batch.stage_stream(_fill_from_chunks(_after(view, fill))), False
+
+
+def open_source(name: str, *, folder: int | None = None) -> int:
+    """Open a file for reading without ever waiting or, below a folder, following a link.
+
+    Args:
+        folder: descriptor that `name` is relative to; None for a path of the caller, whose links are his.
+    """
+    flags = _OPEN if folder is None else _OPEN | os.O_NOFOLLOW
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except FileNotFoundError as error:
+        message = f"no such file: {printable(name)}"
+        kind = InvalidInputError if folder is None else SourceChangedError
+        raise kind(message) from error
+    except PermissionError as error:
+        raise AccessError(f"cannot read {printable(name)}: permission denied") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            message = f"{printable(name)} became a symbolic link while it was read"
+            raise SourceChangedError(message) from error
+        raise InvalidInputError(f"cannot read {printable(name)}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidInputError(f"not a path: {printable(name)}") from error
+
+
+def stage_descriptor(batch: Batch, descriptor: int, name: str) -> tuple[Staged, bool]:
+    """Stage an open file and make sure that it did not change meanwhile.
+
+    Raises:
+        InvalidInputError: it is not a regular file.
+        SourceChangedError: its size, times or length moved while it was read.
+    """
+    before = os.fstat(descriptor)
+    if not stat.S_ISREG(before.st_mode):
+        raise InvalidInputError(f"{printable(name)} is not a regular file", code="not-a-regular-file")
+    try:
+        if before.st_size < SMALL_FILE:
+            staged = batch.stage_bytes(_read_small(descriptor, before.st_size))
+        else:
+            staged = batch.stage_stream(fill_from_descriptor(descriptor))
+    except OSError as error:
+        if isinstance(error, AccessError):
+            raise
+        raise InvalidInputError(f"cannot read {printable(name)}: {error.strerror}") from error
+    after = os.fstat(descriptor)
+    if staged.size != before.st_size or _identity(before) != _identity(after):
+        raise SourceChangedError(
+            f"{printable(name)} changed while it was read", hint="push again when its producer is done"
+        )
+    return staged, bool(before.st_mode & stat.S_IXUSR)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _read_small(descriptor: int, size: int) -> bytes:
+    # One byte more than announced, so that growth shows.
+    data = os.read(descriptor, size + 1)
+    if len(data) < size:
+        parts = [data]
+        while part := os.read(descriptor, size + 1):
+            parts.append(part)
+        data = b"".join(parts)
+    return data
+
+
+def fill_from_descriptor(descriptor: int) -> Fill:
+    """Reads a file from where its descriptor stands."""
+
+    def fill(buffer: memoryview) -> int:
+        length = 0
+        while length < len(buffer) and (count := os.readv(descriptor, [buffer[length:]])):
+            length += count
+        return length
+
+    return fill
+
+
+def _fill_from_chunks(chunks: Iterator[Buffer]) -> Fill:
+    left: list[memoryview] = []
+
+    def fill(buffer: memoryview) -> int:
+        length = 0
+        while length < len(buffer):
+            if not left:
+                chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                left.append(memoryview(chunk).cast("B"))
+            part = left.pop()
+            count = min(len(part), len(buffer) - length)
+            buffer[length : length + count] = part[:count]
+            length += count
+            if count < len(part):
+                left.append(part[count:])
+        return length
+
+    return fill
+
+
+def _after(first: memoryview, fill: Fill) -> Iterator[Buffer]:
+    """What was read already, then the rest."""
+    yield first
+    while length := fill(first):
+        yield first[:length]
+
+
+def _chunks_of(source: Readable | Iterable[bytes]) -> Iterator[Buffer]:
+    if hasattr(source, "read"):
+        chunks = iter(lambda: source.read(1 << 20), b"")
+    else:
+        try:
+            chunks = iter(source)
+        except TypeError:
+            message = f"a {type(source).__name__} holds no bytes"
+            hint = "give bytes, a path, a binary file object or an iterator of bytes"
+            raise InvalidInputError(message, hint=hint) from None
+    for chunk in chunks:
+        if not isinstance(chunk, bytes | bytearray | memoryview):
+            message = f"the source gave a {type(chunk).__name__} instead of bytes"
+            raise InvalidInputError(message, hint="open files in binary mode")
+        yield chunk
+
+
+@contextlib.contextmanager
+def opened_folder(root: int, path: str) -> Iterator[int]:
+    """Open a folder below a root, one name at a time, so that no part of the path can be a link.
+
+    Raises:
+        SourceChangedError: a part is no folder (any more).
+    """
+    descriptor = os.dup(root)
+    try:
+        for name in path.split("/") if path else ():
+            try:
+                below = os.open(
+                    name,
+                    os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
+                    dir_fd=descriptor,
+                )
+            except PermissionError as error:
+                raise AccessError(f"cannot read the folder {printable(path)}: permission denied") from error
+            except OSError as error:
+                message = f"the folder {printable(path)} changed while it was read: {error.strerror}"
+                raise SourceChangedError(message) from error
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,269 @@
+"""The views: ordinary tables that are a pure function of the events.
+
+`apply` reads nothing but the events and the rows that earlier ones made: no clock, no randomness, no
+settings. So a replay gives identical bytes, and a change of a view's schema needs no migration of data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import islice
+from typing import TYPE_CHECKING, cast
+
+import cbor2
+
+from artifactstore import codec, events, model, schema
+from artifactstore.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from artifactstore.codec import Value
+    from artifactstore.database import Connection
+    from artifactstore.events import Event
+
+STORED = "stored"  # state of a location whose bytes are in the backend
+_BATCH = 5000  # events folded into one set of statements
+
+
+def apply(connection: Connection, batch: Iterable[Event]) -> None:
+    """Project events onto the views, in the caller's transaction.
+
+    The events are folded first and written with one statement a table, which is what makes a replay fast;
+    the rows are the same as one by one.
+    """
+    fold = _Fold(connection)
+    for event in batch:
+        fold.add(event)
+    fold.write()
+
+
+class _Fold:
+    """The rows that a run of events makes, gathered by table."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sequences: dict[bytes, int] = {}
+        self._packages: list[tuple[object, ...]] = []
+        self._metadata: list[tuple[str, str, int]] = []
+        self._files: list[tuple[object, ...]] = []
+        self._locations: list[tuple[object, ...]] = []
+        self._totals: dict[int, tuple[int, int]] = {}
+        self._finalized: list[tuple[object, ...]] = []
+        self._retention: list[tuple[object, ...]] = []
+        self._expiries: list[tuple[object, ...]] = []
+        self._classes: list[tuple[object, ...]] = []
+        self._keys: list[tuple[object, ...]] = []
+        self._handlers: dict[str, Callable[[Event], None]] = {
+            events.STORE_CREATED: lambda _event: None,
+            events.CLASS_DEFINED: self._class_defined,
+            events.PACKAGE_CREATED: self._package_created,
+            events.FILE_INGESTED: self._file_ingested,
+            events.PACKAGE_FINALIZED: self._package_finalized,
+        }
+
+    def add(self, event: Event) -> None:
+        handler = self._handlers.get(event.type)
+        if handler is None:
+            message = f"event {event.sequence} has the unknown type {event.type!r}"
+            raise IntegrityError(message, hint="was it written by a newer artifactstore?")
+        handler(event)
+        idempotency = event.payload.get("idempotency")
+        if isinstance(idempotency, dict):
+            self._keys.append((idempotency["key"], idempotency["request"], event.sequence))
+
+    def _class_defined(self, event: Event) -> None:
+        payload = event.payload
+        self._classes.append((payload["retention_class"], payload["default_duration_seconds"]))
+
+    def _package_created(self, event: Event) -> None:
+        payload = event.payload
+        package_id = _package_id(event)
+        self._sequences[package_id] = event.sequence
+        self._packages.append(
+            (
+                event.sequence,
+                package_id,
+                payload["name"],
+                payload["producer"],
+                payload["subject"],
+                model.OPEN,
+                codec.encode(payload["metadata"]),
+                payload["metadata_schema"],
+                payload["created_at"],
+                event.actor,
+            )
+        )
+        self._retention.append((event.sequence, payload["retention_class"], payload["retention_seconds"]))
+        flattened = flatten_metadata(cast("Mapping[str, Value]", payload["metadata"]))
+        self._metadata.extend((key, value, event.sequence) for key, value in flattened)
+
+    def _file_ingested(self, event: Event) -> None:
+        payload = event.payload
+        package = self._package_sequence(event)
+        size = cast("int", payload["size"])
+        self._files.append(
+            (
+                event.sequence,
+                package,
+                payload["relative_path"],
+                payload["media_type"],
+                size,
+                payload["blake3"],
+                payload["sha256"],
+                payload["executable"],
+            )
+        )
+        self._locations.append((payload["blake3"], payload["backend_id"], event.sequence, package, size))
+        count, total = self._totals.get(package, (0, 0))
+        self._totals[package] = (count + 1, total + size)
+
+    def _package_finalized(self, event: Event) -> None:
+        payload = event.payload
+        package = self._package_sequence(event)
+        size = payload["manifest_size"]
+        self._finalized.append(
+            (
+                model.FINALIZED,
+                event.recorded_at,
+                event.actor,
+                payload["manifest_blake3"],
+                payload["manifest_sha256"],
+                size,
+                payload["content_digest"],
+                package,
+            )
+        )
+        self._locations.append(
+            (payload["manifest_blake3"], payload["backend_id"], event.sequence, package, size)
+        )
+        self._expiries.append((payload["expires_at"], package))
+
+    def _package_sequence(self, event: Event) -> int:
+        package_id = _package_id(event)
+        sequence = self._sequences.get(package_id)
+        if sequence is None:
+            found = self._connection.execute(
+                "SELECT sequence FROM artifact_packages WHERE package_id = ?", (package_id,)
+            ).get
+            if found is None:
+                message = f"event {event.sequence} is about a package that was never created"
+                raise IntegrityError(message)
+            sequence = self._sequences[package_id] = cast("int", found)
+        return sequence
+
+    def write(self) -> None:
+        """Write all rows. Inserts come before updates, since both may be about one package."""
+        many = self._connection.executemany
+        many("INSERT INTO retention_classes VALUES (?, ?)", self._classes)
+        many(
+            "INSERT INTO artifact_packages VALUES"
+            " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0)",
+            self._packages,
+        )
+        many("INSERT INTO retention_state VALUES (?, ?, ?, NULL)", self._retention)
+        many("INSERT OR IGNORE INTO package_metadata VALUES (?, ?, ?)", self._metadata)
+        many("INSERT INTO artifact_files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._files)
+        # In key order, since digests are random and the table is sorted by them.
+        self._locations.sort(key=lambda row: cast("bytes", row[0]))
+        many(f"INSERT INTO storage_locations VALUES (?, ?, ?, ?, ?, '{STORED}')", self._locations)
+        many(
+            "UPDATE artifact_packages SET file_count = file_count + ?, total_size = total_size + ?"
+            " WHERE sequence = ?",
+            [(count, size, package) for package, (count, size) in self._totals.items()],
+        )
+        many(
+            "UPDATE artifact_packages SET status = ?, finalized_at = ?, finalized_by = ?,"
+            " manifest_blake3 = ?, manifest_sha256 = ?, manifest_size = ?, content_digest = ?"
+            " WHERE sequence = ?",
+            self._finalized,
+        )
+        many("UPDATE retention_state SET expires_at = ? WHERE package_sequence = ?", self._expiries)
+        many("INSERT INTO idempotency_keys VALUES (?, ?, ?)", self._keys)
+
+
+def _package_id(event: Event) -> bytes:
+    if event.package_id is None:
+        raise IntegrityError(f"event {event.sequence} of type {event.type} names no package")
+    return event.package_id
+
+
+def flatten_metadata(metadata: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    """The scalars of a document by dotted key, each entry of a list under the list's key.
+
+    `{"run": {"id": 7}, "tags": ["a", "b"]}` gives `run.id=7`, `tags=a`, `tags=b`.
+    """
+    stack: list[tuple[str, Value]] = list(metadata.items())
+    while stack:
+        key, value = stack.pop()
+        if isinstance(value, dict):
+            stack.extend((f"{key}.{name}", entry) for name, entry in value.items())
+        elif isinstance(value, list | tuple):
+            stack.extend((key, entry) for entry in value)
+        else:
+            yield key, scalar_text(value)
+
+
+def scalar_text(value: Value) -> str:
+    """A scalar as a filter writes it: text as it is, the rest as in JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
+
+
+# Replay
+
+
+def rebuild(source: Connection, target: Connection) -> int:
+    """Fill the empty views of one database from the events of another, or of the same one.
+
+    Returns:
+        The number of events applied.
+    """
+    count = 0
+    stream = events.read(source, after=0)
+    while batch := list(islice(stream, _BATCH)):
+        apply(target, batch)
+        count += len(batch)
+    return count
+
+
+def replay(connection: Connection) -> int:
+    """Drop every view and rebuild it, in the caller's write transaction.
+
+    Returns:
+        The number of events applied.
+    """
+    drop(connection)
+    for statement in schema.VIEW_STATEMENTS:
+        connection.execute(schema.statement_text(statement))
+    count = rebuild(connection, connection)
+    for statement in schema.INDEX_STATEMENTS:
+        connection.execute(statement)
+    connection.pragma("user_version", schema.SCHEMA_VERSION)
+    return count
+
+
+def drop(connection: Connection) -> None:
+    """Drop all tables but the log, also those of an older version."""
+    names = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'events' AND name NOT LIKE 'sqlite%'"
+    ).fetchall()
+    for (name,) in names:
+        quoted = name.replace('"', '""')
+        connection.execute(f'DROP TABLE "{quoted}"')
+
+
+def fingerprint(connection: Connection) -> str:
+    """A digest of all rows of all views: equal fingerprints are equal views.
+
+    Source: docs/format.md, "Fingerprint".
+    """
+    digest = hashlib.sha256()
+    for name, key in schema.VIEW_KEYS.items():
+        digest.update(cbor2.dumps(name))
+        for row in connection.execute(f"SELECT * FROM {name} ORDER BY {key}"):
+            digest.update(cbor2.dumps(row))
+    return f"sha256:{digest.hexdigest()}"

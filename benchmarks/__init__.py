@@ -1,0 +1,1 @@
+"""Compares artifactstore with its peers on this machine, as ratios; `python -m benchmarks --help`."""

@@ -1,0 +1,131 @@
+"""Runs commands as whole processes and says what they cost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from benchmarks.datasets import files_below
+from benchmarks.machine import NOISY, busy_seconds, sync
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+TIME_LIMIT = 1800.0  # seconds after which a command is killed and counts as failed
+READ_SIZE = 1024 * 1024  # bytes
+
+
+class CommandFailedError(Exception):
+    """A command is absent, exited with an error or ran past the time limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One process.
+
+    Args:
+        argv: program and arguments.
+        directory: where it runs.
+        environment: the whole environment.
+        output: file that takes its standard output.
+    """
+
+    argv: tuple[str, ...]
+    directory: Path
+    environment: Mapping[str, str] = field(repr=False)
+    output: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a run cost.
+
+    Args:
+        returned: seconds until the last process had returned, start-up included.
+        synced: seconds that a syncfs after it took.
+        peak: bytes of memory of the largest process.
+        foreign: share of one core that other processes used meanwhile.
+    """
+
+    returned: float
+    synced: float
+    peak: int
+    foreign: float
+
+    @property
+    def noisy(self) -> bool:
+        """Whether others used so much CPU that the times are in doubt."""
+        return self.foreign > NOISY
+
+
+def run(commands: Sequence[Command], place: Path) -> Sample:
+    """Run commands one after the other, then sync the file system.
+
+    Args:
+        place: directory on the file system to sync; takes the commands' error output.
+    Raises:
+        CommandFailedError: with the last line that the command said.
+    """
+    returned, peak, own, foreign_begin = 0.0, 0, 0.0, busy_seconds()
+    for command in commands:
+        seconds, usage = run_one(command, place)
+        returned += seconds
+        peak = max(peak, usage.ru_maxrss * 1024)  # [KiB] -> [B]
+        own += usage.ru_utime
+    foreign = max(0.0, busy_seconds() - foreign_begin - own) / returned
+    return Sample(returned, sync(place), peak, foreign)
+
+
+def run_one(command: Command, place: Path) -> tuple[float, resource.struct_rusage]:
+    """Run one command; returns its wall time in seconds and what it and its children used.
+
+    Raises:
+        CommandFailedError: it could not be started, failed or was killed after the time limit.
+    """
+    errors = place / "stderr"
+    with errors.open("wb") as error_stream, open(command.output or os.devnull, "wb") as output_stream:
+        begin = time.perf_counter()
+        try:
+            process = subprocess.Popen(
+                command.argv,
+                cwd=command.directory,
+                env=dict(command.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output_stream,
+                stderr=error_stream,
+            )
+        except OSError as error:
+            raise CommandFailedError(f"{command.argv[0]}: {error.strerror}") from error
+        killer = threading.Timer(TIME_LIMIT, process.kill)
+        killer.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        finally:
+            killer.cancel()
+        seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)  # tells Popen that it was waited for
+    if process.returncode != 0:
+        said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        told = said[-1] if said else "no message"
+        raise CommandFailedError(f"{' '.join(command.argv[:4])} … exited with {process.returncode}: {told}")
+    return seconds, usage
+
+
+def memory_floor() -> int:
+    """Bytes below which a peak says nothing: a child starts as a copy of this process, which counts."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def warm(directory: Path) -> None:
+    """Read every file below `directory` into the page cache."""
+    buffer = bytearray(READ_SIZE)
+    for entry in files_below(directory):
+        with open(entry.path, "rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
