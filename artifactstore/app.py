@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifactstore.database import BUSY_TIMEOUT, Database
@@ -47,8 +48,7 @@ def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
         settings = load_settings()
         database, objects = settings.database_path, settings.storage_local_root
     else:
-        database = os.path.join(os.fspath(root), DATABASE_NAME)
-        objects = os.path.join(os.fspath(root), OBJECTS_NAME)
+        database, objects = Path(root, DATABASE_NAME), Path(root, OBJECTS_NAME)
     return Store.open(database, objects, create=create, clock=clock, new_id=new_id, busy_timeout=busy_timeout)
 
 

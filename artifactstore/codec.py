@@ -81,7 +81,7 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH + ENVELOPE_DEPTH) -> Value
 
 
 def decode_trusted(data: bytes) -> Value:
-    """Decode what this store wrote and whose hash was just checked, or is checked elsewhere (replay, fsck)."""
+    """Decode what this store wrote itself; whether it is still that, its hashes tell."""
     value: Value = cbor2.loads(data)
     return value
 

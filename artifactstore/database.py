@@ -68,6 +68,12 @@ class Database:
         self._lock_descriptor: int | None = None
         self._closed = False
 
+    def _refuse_closed(self) -> None:
+        if self._process != os.getpid():
+            self._forget_connections()
+        if self._closed:
+            raise StateError("the store is closed", hint="open it again", code="closed")
+
     # Opening
 
     def exists(self) -> bool:
@@ -183,10 +189,7 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one unchanging state of the store until the block ends."""
-        if self._process != os.getpid():
-            self._forget_connections()
-        if self._closed:
-            raise StateError("the store is closed", code="closed")
+        self._refuse_closed()
         with _translated(self.path):
             try:
                 connection = self._readers.pop()
@@ -221,10 +224,7 @@ class Database:
 
     @contextlib.contextmanager
     def _writers_turn(self) -> Iterator[None]:
-        if self._process != os.getpid():
-            self._forget_connections()
-        if self._closed:
-            raise StateError("the store is closed", code="closed")
+        self._refuse_closed()
         deadline = time.monotonic() + self._busy_timeout
         if not self._write_lock.acquire(timeout=self._busy_timeout):
             raise _busy(self.path, self._busy_timeout)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blake3 import blake3 as new_blake3
+from blake3 import blake3
 
 from artifactstore.errors import InvalidInputError
 
@@ -71,6 +71,11 @@ class DigestPair:
     sha256: bytes
 
 
+def new_blake3(data: Buffer = b"") -> blake3:
+    """A running blake3 over the bytes given so far; it has `update` and `digest`."""
+    return blake3(data)
+
+
 def is_lower_hex(text: str) -> bool:
     """Whether the text is made of lower-case hex digits only."""
     return all(character in "0123456789abcdef" for character in text)
@@ -78,7 +83,7 @@ def is_lower_hex(text: str) -> bool:
 
 def digest_pair(data: Buffer) -> DigestPair:
     """Both digests of bytes in memory, in one pass over a warm buffer."""
-    return DigestPair(new_blake3(data).digest(), hashlib.sha256(data).digest())
+    return DigestPair(blake3(data).digest(), hashlib.sha256(data).digest())
 
 
 class Hasher:

@@ -179,7 +179,10 @@ def package_finalized(
 def _with_idempotency(payload: dict[str, Value], idempotency: Idempotency | None) -> dict[str, Value]:
     if idempotency is None:
         return payload
-    added = {**payload, "idempotency": {"key": idempotency.key, "request": idempotency.request}}
+    added: dict[str, Value] = {
+        **payload,
+        "idempotency": {"key": idempotency.key, "request": idempotency.request},
+    }
     return dict(sorted(added.items(), key=lambda item: (len(item[0]), item[0])))
 
 
@@ -263,7 +266,7 @@ def store_id(connection: Connection) -> bytes:
         found = event.payload.get("store_id")
         if event.type == STORE_CREATED and isinstance(found, bytes):
             if event.payload["format"] != FORMAT:
-                raise IntegrityError(f"the log has format {event.payload['format']}, not {FORMAT}")
+                raise IntegrityError(f"the log has format {event.payload['format']!r}, not {FORMAT}")
             return found
     raise IntegrityError("the log does not begin with the creation of a store")
 

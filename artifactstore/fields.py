@@ -36,7 +36,7 @@ def check_label(value: str, *, field: str) -> str:
     elif _UNPRINTABLE.search(value):
         rule = "it holds a control character"
     if rule is not None:
-        raise InvalidInputError(f"{field} {ascii(value[:80])} is not allowed: {rule}", code="invalid-field")
+        raise InvalidInputError(f"{field} {value[:80]!a} is not allowed: {rule}", code="invalid-field")
     return value
 
 

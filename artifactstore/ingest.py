@@ -7,6 +7,7 @@ tuples in order of their paths, on disk once there are many, so memory stays bou
 
 from __future__ import annotations
 
+import hashlib
 import marshal
 import os
 from collections import deque
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import IO, TYPE_CHECKING
 
+from artifactstore import codec
 from artifactstore.errors import AccessError, InvalidInputError
 from artifactstore.media_types import guess_media_type
+from artifactstore.model import IngestResult
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.sources import open_source, opened_folder, stage_descriptor
 
@@ -75,6 +78,24 @@ class EntryList:
             marshal.dump(self._tail, self._file)
             self._blocks += 1
             self._tail = []
+
+    def digest(self) -> bytes:
+        """A sha256 over all entries, for telling one request from another."""
+        listed = hashlib.sha256()
+        for entry in self:
+            listed.update(codec.encode_ordered(list(entry)))
+        return listed.digest()
+
+    def result(self, scan: Scan) -> IngestResult:
+        """What the caller is told of an ingest."""
+        return IngestResult(
+            file_count=self.count,
+            total_size=self.total_size,
+            new_object_count=self.new_count,
+            new_object_size=self.new_size,
+            skipped=tuple(scan.skipped),
+            warnings=scan.warnings,
+        )
 
     def __iter__(self) -> Iterator[Entry]:
         return chain(self._spilled(), self._tail)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from artifactstore import codec, model
 from artifactstore.digest import ALGORITHMS, DIGEST_SIZE, Digest, is_lower_hex
-from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError
 from artifactstore.manifest import ManifestFile
 from artifactstore.model import File, FileHit, Package, Page
 from artifactstore.paths import parents, printable
@@ -73,14 +73,13 @@ def package_sequence(connection: Connection, package_id: str) -> int:
     if not rows:
         raise NotFoundError(f"no package {package_id!r}", hint="see `artifactstore list`")
     if len(rows) > 1:
-        candidates = ", ".join(str(uuid.UUID(bytes=row[1])) for row in rows[:3])
+        candidates = ", ".join(_uuid_text(row[1]) for row in rows[:3])
         raise InvalidInputError(
             f"the id {package_id!r} is short for several packages: {candidates}{', ...' * (len(rows) > 3)}",
             hint="give more digits",
             code="ambiguous-id",
         )
-    sequence: int = rows[0][0]
-    return sequence
+    return cast("int", rows[0][0])
 
 
 def package(connection: Connection, sequence: int) -> Package:
@@ -148,7 +147,7 @@ def list_files(connection: Connection, sequence: int, *, limit: int, cursor: str
     ).fetchall()
     more = len(rows) > limit
     del rows[limit:]
-    next_cursor = base64.urlsafe_b64encode(rows[-1][2].encode()).decode() if more else None
+    next_cursor = base64.urlsafe_b64encode(str(rows[-1][2]).encode()).decode() if more else None
     return Page(tuple(_file(row) for row in rows), next_cursor)
 
 
@@ -343,12 +342,14 @@ def _bad_cursor(cursor: str) -> InvalidInputError:
     )
 
 
-def _package(row: tuple[object, ...]) -> Package:
+def _package(row: tuple[object, ...] | None) -> Package:
+    if row is None:
+        raise IntegrityError("a package has lost its row", hint="run `artifactstore replay`")
     (package_id, name, producer, subject, status, retention_class, retention_seconds, expires_at) = row[:8]
     (metadata, schema, created_at, created_by, finalized_at, finalized_by) = row[8:14]
     (blake3, sha256, manifest_size, content_digest, file_count, total_size) = row[14:]
     return Package(
-        package_id=str(uuid.UUID(bytes=cast("bytes", package_id))),
+        package_id=_uuid_text(package_id),
         name=cast("str", name),
         producer=cast("str", producer),
         subject=cast("str", subject),
@@ -371,15 +372,21 @@ def _package(row: tuple[object, ...]) -> Package:
     )
 
 
+def _uuid_text(value: object) -> str:
+    return str(uuid.UUID(bytes=cast("bytes", value)))
+
+
 def _digest(algorithm: str, value: object) -> Digest | None:
     return None if value is None else Digest(algorithm, cast("bytes", value))
 
 
-def _file(row: tuple[object, ...]) -> File:
+def _file(row: tuple[object, ...] | None) -> File:
+    if row is None:
+        raise IntegrityError("a file has lost its row", hint="run `artifactstore replay`")
     event_id, package_id, relative_path, media_type, size, blake3, sha256, executable = row
     return File(
-        file_id=str(uuid.UUID(bytes=cast("bytes", event_id))),
-        package_id=str(uuid.UUID(bytes=cast("bytes", package_id))),
+        file_id=_uuid_text(event_id),
+        package_id=_uuid_text(package_id),
         relative_path=cast("str", relative_path),
         media_type=cast("str", media_type),
         size=cast("int", size),

@@ -10,7 +10,7 @@ from artifactstore.digest import new_blake3
 from artifactstore.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from artifactstore.digest import Buffer
+    from _typeshed import WriteableBuffer
 
 
 class ObjectReader(io.RawIOBase):
@@ -51,7 +51,7 @@ class ObjectReader(io.RawIOBase):
         """The position, in bytes."""
         return self._raw.tell()
 
-    def readinto(self, buffer: Buffer, /) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read into a buffer; 0 at the end.
 
         Raises:

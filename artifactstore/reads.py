@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 from artifactstore import events, export, manifest, queries
@@ -14,6 +13,7 @@ from artifactstore.reader import open_object
 
 if TYPE_CHECKING:
     import io
+    import uuid
     from collections.abc import Mapping
     from os import PathLike
     from typing import IO, Literal

@@ -169,14 +169,16 @@ class Scan:
             return None
         rule = broken_rule(path)
         if rule is not None:
-            return self._leave_out(path, rule, code="invalid-relative-path")
+            self._leave_out(path, rule, code="invalid-relative-path")
+            return None
         where = f"{source}/{entry.name}" if source else entry.name
         if entry.is_symlink():
             return self._follow(entry.name, path, where)
         if is_folder:
             return _entry(entry.name, where, is_folder=True)
         if not entry.is_file(follow_symlinks=False):
-            return self._leave_out(path, "it is a FIFO, socket or device", code="not-a-regular-file")
+            self._leave_out(path, "it is a FIFO, socket or device", code="not-a-regular-file")
+            return None
         if not self._included(path):
             return None
         if self._is_store_file(entry):
@@ -197,10 +199,12 @@ class Scan:
         target = os.path.realpath(os.path.join(self.root_path, where))
         inside = os.path.relpath(target, self.root_path)
         if inside == ".." or inside.startswith("../"):
-            return self._leave_out(path, "it is a symbolic link that leaves the directory", code="symlink")
+            self._leave_out(path, "it is a symbolic link that leaves the directory", code="symlink")
+            return None
         is_folder = os.path.isdir(target)
         if not is_folder and not os.path.isfile(target):
-            return self._leave_out(path, "it is a symbolic link to no file", code="symlink")
+            self._leave_out(path, "it is a symbolic link to no file", code="symlink")
+            return None
         if not is_folder and not self._included(path):
             return None
         return _entry(name, "" if inside == "." else inside, is_folder=is_folder)

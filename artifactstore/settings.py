@@ -112,7 +112,7 @@ def _from(
 
 def _user_data_directory() -> Path:
     # Here, since it costs 25 ms and is needed only where no place is configured.
-    from platformdirs import PlatformDirs  # noqa: PLC0415 -- see above
+    from platformdirs import PlatformDirs
 
     return Path(PlatformDirs("artifactstore", appauthor=False).user_data_dir)
 
@@ -335,7 +335,7 @@ def _warn_of_unknown_names(
     unknown = sorted(name for name in found if name.startswith(PREFIX) and name not in known)
     if not unknown:
         return
-    from difflib import get_close_matches  # noqa: PLC0415 -- needed only for somebody's mistake
+    from difflib import get_close_matches
 
     for name in unknown:
         # Without the prefix, which all share and which would make every name look near.

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from artifactstore import codec, commit, events, fields, queries, rebuild
+from artifactstore import commit, events, fields, packages, queries, rebuild
 from artifactstore.database import BUSY_TIMEOUT, Database
 from artifactstore.digest import Digest
-from artifactstore.errors import ConflictError, DuplicateRelativePathError, InvalidInputError, StateError
+from artifactstore.errors import ConflictError, InvalidInputError, StateError
 from artifactstore.idempotency import KnownContent, first_use, request
 from artifactstore.ingest import open_directory, stage_directory
-from artifactstore.lifecycle.retention import DEFAULT_CLASSES, expiry
-from artifactstore.manifest import ManifestEncoder, ManifestFile, ManifestPackage
+from artifactstore.lifecycle.retention import DEFAULT_CLASSES
+from artifactstore.manifest import ManifestEncoder, ManifestFile
 from artifactstore.media_types import check_media_type, guess_media_type
-from artifactstore.model import OPEN, IngestResult, PushResult
+from artifactstore.model import IngestResult, PushResult
 from artifactstore.moment import Uuid7Source, system_clock
 from artifactstore.objects.local import LocalBackend
 from artifactstore.paths import check_relative_path, printable
@@ -26,22 +25,21 @@ from artifactstore.scan import Scan, Selection
 from artifactstore.sources import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
     from artifactstore.codec import Value
     from artifactstore.commit import Transaction
     from artifactstore.database import Connection
-    from artifactstore.events import Draft, Idempotency
-    from artifactstore.ingest import Entry, EntryList, OnProgress
+    from artifactstore.events import Idempotency
+    from artifactstore.ingest import EntryList, OnProgress
     from artifactstore.model import File, Package, ReplayResult
     from artifactstore.moment import Clock, IdSource
     from artifactstore.objects.backend import Backend, Batch, Staged
     from artifactstore.sources import Source
 
 STALE_AFTER = 86_400  # seconds after which what a crash left in the staging folder is removed
-SKIPPED_KEY = "artifactstore.skipped"  # in the metadata: files that a push left out
 _SEAL_ATTEMPTS = 5  # times a finalize starts over because files came in meanwhile
 
 
@@ -161,14 +159,24 @@ class Store(StoreReads):
             InvalidInputError: an argument breaks a rule or the class is unknown.
             ConflictError: the key was used with other arguments.
         """
-        details = _details(name, producer, subject, retention_class, metadata)
+        details = packages.check_details(name, producer, subject, retention_class, metadata)
         idempotency = request(idempotency_key, "create_package", *details.arguments())
         with self._transaction(actor) as transaction:
             first = first_use(transaction.connection, idempotency)
             if first is not None:
                 return queries.package(transaction.connection, first).package_id
             package_id = self._new_id()
-            transaction.record([_created(transaction, package_id, details, self._clock(), idempotency)])
+            transaction.record(
+                [
+                    packages.created(
+                        transaction,
+                        details,
+                        package_id=package_id,
+                        created_at=self._clock(),
+                        idempotency=idempotency,
+                    )
+                ]
+            )
         return str(package_id)
 
     def ingest_file(
@@ -204,7 +212,7 @@ class Store(StoreReads):
         with self._database.read() as connection:
             sequence = queries.package_sequence(connection, package)
             if idempotency_key is None:
-                _open_package(connection, sequence)
+                packages.require_open(connection, sequence)
         with self._backend.batch() as batch:
             staged, marked = stage(batch, source)
             batch.publish()
@@ -216,10 +224,11 @@ class Store(StoreReads):
         with self._transaction(actor) as transaction:
             first = first_use(transaction.connection, idempotency)
             if first is None:
-                found = _open_package(transaction.connection, sequence)
-                _refuse_collision(transaction.connection, sequence, relative_path)
-                draft = self._file_draft(uuid.UUID(found.package_id), entry, idempotency)
-                first = transaction.record([draft]).sequence
+                found = packages.require_open(transaction.connection, sequence)
+                packages.refuse_collision(transaction.connection, sequence, relative_path)
+                first = transaction.record(
+                    packages.ingested(found.package_id, [entry], 1, self._backend.backend_id, idempotency)
+                ).sequence
             return queries.file_of_event(transaction.connection, first)
 
     def ingest_directory(
@@ -244,20 +253,24 @@ class Store(StoreReads):
         with self._database.read() as connection:
             sequence = queries.package_sequence(connection, package)
             if idempotency_key is None:
-                _open_package(connection, sequence)
+                packages.require_open(connection, sequence)
         with self._backend.batch() as batch:
             scan, entries = self._stage_directory(batch, directory, selection, on_progress)
             batch.publish()
-        idempotency = request(idempotency_key, "ingest_directory", sequence, _digest_of(entries))
-        result = _ingest_result(scan, entries)
+        idempotency = request(idempotency_key, "ingest_directory", sequence, entries.digest())
+        result = entries.result(scan)
         with self._transaction(actor) as transaction:
             if first_use(transaction.connection, idempotency) is not None:
                 return replace(result, new_object_count=0, new_object_size=0)
-            found = _open_package(transaction.connection, sequence)
+            found = packages.require_open(transaction.connection, sequence)
             if found.file_count:
                 for entry in entries:
-                    _refuse_collision(transaction.connection, sequence, entry[0])
-            transaction.record(self._file_drafts(uuid.UUID(found.package_id), entries, idempotency))
+                    packages.refuse_collision(transaction.connection, sequence, entry[0])
+            transaction.record(
+                packages.ingested(
+                    found.package_id, entries, entries.count, self._backend.backend_id, idempotency
+                )
+            )
         return result
 
     def finalize_package(self, package: str, *, actor: str, idempotency_key: str | None = None) -> Digest:
@@ -277,19 +290,25 @@ class Store(StoreReads):
             with self._database.read() as connection, self._backend.batch() as batch:
                 if first_use(connection, idempotency) is not None:
                     return _sealed_digest(queries.package(connection, sequence))
-                found = _open_package(connection, sequence)
+                found = packages.require_open(connection, sequence)
                 if not found.file_count:
                     raise StateError(
                         f"package {found.package_id} has no files", hint="add one first", code="empty-package"
                     )
-                encoder = ManifestEncoder(self._described(found), found.file_count)
+                described = packages.described(
+                    packages.details_of(found),
+                    package_id=found.package_id,
+                    store_id=self.store_id,
+                    created_at=found.created_at,
+                )
+                encoder = ManifestEncoder(described, found.file_count)
                 staged, _ = stage(batch, encoder.chunks(queries.manifest_files(connection, sequence)))
                 batch.publish()
             with self._transaction(actor) as transaction:
                 if first_use(transaction.connection, idempotency) is not None:
                     return _sealed_digest(queries.package(transaction.connection, sequence))
-                if _open_package(transaction.connection, sequence).file_count == found.file_count:
-                    transaction.record([self._finalized(transaction, found, encoder, staged, idempotency)])
+                if packages.require_open(transaction.connection, sequence).file_count == found.file_count:
+                    self._record_finalized(transaction, found, staged, encoder.content_digest, idempotency)
                     return Digest("blake3", staged.digests.blake3)
         raise ConflictError(
             f"files keep coming into package {package!r} while it is finalized",
@@ -325,17 +344,18 @@ class Store(StoreReads):
             SourceChangedError: a file changed while it was read.
             ConflictError: the key was used with other arguments.
         """
-        details = _details(name, producer, subject, retention_class, metadata)
+        details = packages.check_details(name, producer, subject, retention_class, metadata)
         fields.check_label(actor, field="actor")
         with self._database.read() as connection:
             queries.class_duration(connection, retention_class)
         with self._backend.batch() as batch:
             scan, entries = self._stage_directory(batch, directory, selection, on_progress)
-            details = _with_skipped(details, scan)
+            details = packages.with_skipped(details, scan)
             package_id, created_at = self._new_id(), self._clock()
-            encoder = ManifestEncoder(
-                _manifest_package(str(package_id), self.store_id, details, created_at), entries.count
+            described = packages.described(
+                details, package_id=str(package_id), store_id=self.store_id, created_at=created_at
             )
+            encoder = ManifestEncoder(described, entries.count)
             staged, _ = stage(batch, encoder.chunks(ManifestFile(*entry) for entry in entries))
             idempotency = request(idempotency_key, "push", *details.arguments(), encoder.content_digest)
             known = KnownContent(idempotency, if_changed, producer, subject, encoder.content_digest)
@@ -344,16 +364,22 @@ class Store(StoreReads):
                 earlier = known.package(connection)
             if earlier is None:
                 batch.publish()
-        result = _ingest_result(scan, entries)
+        result = entries.result(scan)
         if earlier is None:
             with self._transaction(actor) as transaction:
                 earlier = known.package(transaction.connection)
                 if earlier is None:
-                    created = _created(transaction, package_id, details, created_at, None)
+                    created = packages.created(
+                        transaction, details, package_id=package_id, created_at=created_at, idempotency=None
+                    )
                     sequence = transaction.record([created]).sequence
-                    transaction.record(self._file_drafts(package_id, entries, None))
+                    transaction.record(
+                        packages.ingested(
+                            str(package_id), entries, entries.count, self._backend.backend_id, None
+                        )
+                    )
                     package = queries.package(transaction.connection, sequence)
-                    transaction.record([self._finalized(transaction, package, encoder, staged, idempotency)])
+                    self._record_finalized(transaction, package, staged, encoder.content_digest, idempotency)
                     return PushResult(queries.package(transaction.connection, sequence), result)
         return PushResult(earlier, replace(result, new_object_count=0, new_object_size=0), unchanged=True)
 
@@ -405,124 +431,18 @@ class Store(StoreReads):
             if (status.st_dev, status.st_ino) in self._own_files():
                 raise InvalidInputError(f"{os.fspath(source)!r} belongs to the store itself")
 
-    def _file_draft(self, package_id: uuid.UUID, entry: Entry, idempotency: Idempotency | None) -> Draft:
-        path, media_type, size, blake3, sha256, executable = entry
-        return events.file_ingested(
-            package_id.bytes,
-            relative_path=path,
-            media_type=media_type,
-            size=size,
-            blake3=blake3,
-            sha256=sha256,
-            executable=executable,
-            backend_id=self._backend.backend_id,
-            idempotency=idempotency,
-        )
-
-    def _file_drafts(
-        self, package_id: uuid.UUID, entries: EntryList, idempotency: Idempotency | None
-    ) -> Iterator[Draft]:
-        """One event a file; the last one carries the key of the call."""
-        for number, entry in enumerate(entries, start=1):
-            yield self._file_draft(package_id, entry, idempotency if number == entries.count else None)
-
-    def _described(self, package: Package) -> ManifestPackage:
-        details = _Details(
-            package.name, package.producer, package.subject, package.retention_class, dict(package.metadata)
-        )
-        return _manifest_package(package.package_id, self.store_id, details, package.created_at)
-
-    def _finalized(
+    def _record_finalized(
         self,
         transaction: Transaction,
         package: Package,
-        encoder: ManifestEncoder,
-        staged: Staged,
+        manifest: Staged,
+        content_digest: bytes,
         idempotency: Idempotency | None,
-    ) -> Draft:
-        return events.package_finalized(
-            uuid.UUID(package.package_id).bytes,
-            manifest_blake3=staged.digests.blake3,
-            manifest_sha256=staged.digests.sha256,
-            manifest_size=staged.size,
-            content_digest=encoder.content_digest,
-            file_count=package.file_count,
-            total_size=package.total_size,
-            expires_at=expiry(transaction.recorded_at, package.retention_seconds),
-            backend_id=self._backend.backend_id,
-            idempotency=idempotency,
+    ) -> None:
+        backend_id = self._backend.backend_id
+        transaction.record(
+            [packages.finalized(transaction, package, manifest, content_digest, backend_id, idempotency)]
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Details:
-    """What a producer says of a package, checked."""
-
-    name: str
-    producer: str
-    subject: str
-    retention_class: str
-    metadata: dict[str, Value]
-
-    def arguments(self) -> tuple[Value, ...]:
-        return self.name, self.producer, self.subject, self.retention_class, self.metadata
-
-
-def _details(
-    name: str, producer: str, subject: str, retention_class: str, metadata: Mapping[str, Value] | None
-) -> _Details:
-    return _Details(
-        fields.check_label(name, field="name"),
-        fields.check_label(producer, field="producer"),
-        fields.check_label(subject, field="subject"),
-        fields.check_label(retention_class, field="retention class"),
-        fields.check_metadata(metadata or {}),
-    )
-
-
-def _with_skipped(details: _Details, scan: Scan) -> _Details:
-    """What was left out is part of what the package says about itself."""
-    if not scan.skipped:
-        return details
-    skipped: list[Value] = [{"path": file.path, "reason": file.reason} for file in scan.skipped]
-    return replace(details, metadata=fields.check_metadata({**details.metadata, SKIPPED_KEY: skipped}))
-
-
-def _manifest_package(
-    package_id: str, store_id: uuid.UUID, details: _Details, created_at: int
-) -> ManifestPackage:
-    return ManifestPackage(
-        package_id=package_id,
-        store_id=str(store_id),
-        name=details.name,
-        producer=details.producer,
-        subject=details.subject,
-        retention_class=details.retention_class,
-        created_at=created_at,
-        metadata=details.metadata,
-        metadata_schema=None,
-    )
-
-
-def _created(
-    transaction: Transaction,
-    package_id: uuid.UUID,
-    details: _Details,
-    created_at: int,
-    idempotency: Idempotency | None,
-) -> Draft:
-    return events.package_created(
-        package_id.bytes,
-        name=details.name,
-        producer=details.producer,
-        subject=details.subject,
-        retention_class=details.retention_class,
-        retention_seconds=queries.class_duration(transaction.connection, details.retention_class),
-        metadata=details.metadata,
-        metadata_schema=None,
-        created_at=created_at,
-        idempotency=idempotency,
-    )
 
 
 def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) -> None:
@@ -532,49 +452,7 @@ def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) 
     commit.Transaction(connection, "artifactstore", clock(), new_id).record(drafts)
 
 
-def _open_package(connection: Connection, sequence: int) -> Package:
-    found = queries.package(connection, sequence)
-    if found.status != OPEN:
-        raise StateError(
-            f"package {found.package_id} is {found.status}; nothing can be added or changed",
-            hint="create a new package",
-            code="package-finalized",
-        )
-    return found
-
-
-def _refuse_collision(connection: Connection, sequence: int, relative_path: str) -> None:
-    taken = queries.colliding_path(connection, sequence, relative_path)
-    if taken == relative_path:
-        raise DuplicateRelativePathError(
-            f"the package has a file {printable(relative_path)} already", hint="use a distinct relative path"
-        )
-    if taken is not None:
-        raise DuplicateRelativePathError(
-            f"{printable(relative_path)} cannot stand beside {printable(taken)}: one is a folder of the other",
-            hint="use a distinct relative path",
-        )
-
-
 def _sealed_digest(package: Package) -> Digest:
     if package.manifest_digest is None:
         raise StateError(f"package {package.package_id} is not finalized")
     return package.manifest_digest
-
-
-def _digest_of(entries: EntryList) -> bytes:
-    listed = hashlib.sha256()
-    for entry in entries:
-        listed.update(codec.encode_ordered(list(entry)))
-    return listed.digest()
-
-
-def _ingest_result(scan: Scan, entries: EntryList) -> IngestResult:
-    return IngestResult(
-        file_count=entries.count,
-        total_size=entries.total_size,
-        new_object_count=entries.new_count,
-        new_object_size=entries.new_size,
-        skipped=tuple(scan.skipped),
-        warnings=scan.warnings,
-    )

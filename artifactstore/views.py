@@ -10,8 +10,6 @@ import hashlib
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-import cbor2
-
 from artifactstore import codec, events, model, schema
 from artifactstore.errors import IntegrityError
 
@@ -252,7 +250,7 @@ def drop(connection: Connection) -> None:
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'events' AND name NOT LIKE 'sqlite%'"
     ).fetchall()
     for (name,) in names:
-        quoted = name.replace('"', '""')
+        quoted = str(name).replace('"', '""')
         connection.execute(f'DROP TABLE "{quoted}"')
 
 
@@ -263,7 +261,7 @@ def fingerprint(connection: Connection) -> str:
     """
     digest = hashlib.sha256()
     for name, key in schema.VIEW_KEYS.items():
-        digest.update(cbor2.dumps(name))
+        digest.update(codec.encode_ordered(name))
         for row in connection.execute(f"SELECT * FROM {name} ORDER BY {key}"):
-            digest.update(cbor2.dumps(row))
+            digest.update(codec.encode_ordered(row))
     return f"sha256:{digest.hexdigest()}"

@@ -103,7 +103,7 @@ class Backend(Protocol):
         """
 
     def inodes(self) -> Iterable[tuple[int, int]]:
-        """Device and inode of local folders that hold objects, so that nobody pushes the store into itself."""
+        """Device and inode of local folders of objects, so that nobody pushes a store into itself."""
 
     def problems(self, store_id: uuid.UUID) -> tuple[str, ...]:
         """Why the place cannot be used now; empty if it can. Changes nothing."""

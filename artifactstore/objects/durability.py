@@ -8,6 +8,7 @@ each folder is synced by itself. docs/adr/0007 has the measurements.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -55,7 +56,8 @@ class FileSystem:
         Raises:
             OSError: the kernel could not write something.
         """
-        assert self._syncfs is not None
+        if self._syncfs is None:
+            raise OSError(errno.ENOSYS, "syncfs is not available here")
         self._syncfs(self._descriptor)
 
 

@@ -17,7 +17,6 @@ import logging
 import os
 import secrets
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 from artifactstore.digest import Hasher, digest_pair, object_key
@@ -33,6 +32,7 @@ from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import NEW_FILE, write_new, write_stream
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Iterator
     from types import TracebackType
 
