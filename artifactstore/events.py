@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from artifactstore import codec
 from artifactstore.errors import IntegrityError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of the events of a store, written into its first one
 
+_ROWS = 1000  # read and decoded at once
+
 STORE_CREATED = "v1.store.created"
 CLASS_DEFINED = "v1.retention.class_defined"
 PACKAGE_CREATED = "v1.package.created"
@@ -34,8 +37,11 @@ FILE_INGESTED = "v1.file.ingested"
 PACKAGE_FINALIZED = "v1.package.finalized"
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+# Events are named tuples, not dataclasses: they are made by the ten thousand, and a frozen dataclass takes
+# four times as long to make.
+
+
+class Draft(NamedTuple):
     """An event before it is appended: no place in the log yet.
 
     Args:
@@ -47,8 +53,7 @@ class Draft:
     payload: Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A fact of the log.
 
     Args:
@@ -289,11 +294,12 @@ def read(connection: Connection, *, after: int, limit: int = -1) -> Iterator[Eve
         " FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",
         (after, limit),
     )
-    for sequence, event_id, kind, package_id, actor, recorded_at, payload, leaf in rows:
-        decoded = codec.decode_trusted(payload)
-        if not isinstance(decoded, dict):
-            raise IntegrityError(f"the payload of event {sequence} is not a map")
-        yield Event(sequence, event_id, kind, package_id, actor, recorded_at, decoded, leaf)
+    while block := list(islice(rows, _ROWS)):
+        payloads = codec.decode_sequence([row[6] for row in block])
+        for row, payload in zip(block, payloads, strict=True):
+            if not isinstance(payload, dict):
+                raise IntegrityError(f"the payload of event {row[0]} is not a map")
+            yield Event._make((*row[:6], payload, row[7]))
 
 
 def to_json(event: Event) -> dict[str, Value]:

@@ -168,10 +168,11 @@ def _stage_run(batch: Batch, root: int, run: Run) -> list[Result]:
         for name, source in run.names:
             descriptor = open_source(source, folder=folder)
             try:
-                if os.fstat(descriptor).st_size >= SMALL_FILE:
+                status = os.fstat(descriptor)
+                if status.st_size >= SMALL_FILE:
                     results.append(None)
-                    continue
-                results.append(_stage_open(batch, descriptor, run.folder + name, name))
+                else:
+                    results.append(_stage_open(batch, descriptor, run.folder + name, name, status))
             finally:
                 os.close(descriptor)
     return results
@@ -182,13 +183,15 @@ def _stage_one(batch: Batch, root: int, run: Run, position: int) -> tuple[Entry,
     with opened_folder(root, run.source) as folder:
         descriptor = open_source(source, folder=folder)
         try:
-            return _stage_open(batch, descriptor, run.folder + name, name)
+            return _stage_open(batch, descriptor, run.folder + name, name, os.fstat(descriptor))
         finally:
             os.close(descriptor)
 
 
-def _stage_open(batch: Batch, descriptor: int, path: str, name: str) -> tuple[Entry, bool]:
-    staged, executable = stage_descriptor(batch, descriptor, path)
+def _stage_open(
+    batch: Batch, descriptor: int, path: str, name: str, status: os.stat_result
+) -> tuple[Entry, bool]:
+    staged, executable = stage_descriptor(batch, descriptor, path, status)
     digests = staged.digests
     media_type = guess_media_type(name)
     return (path, media_type, staged.size, digests.blake3, digests.sha256, executable), staged.new

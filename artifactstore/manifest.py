@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactstore import codec
 from artifactstore.digest import Digest
 from artifactstore.errors import IntegrityError, InvalidInputError
-from artifactstore.moment import format_moment
+from artifactstore.moment import MOMENT_MAX, MOMENT_MIN, format_moment
 from artifactstore.paths import check_relative_path
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _TOP_KEYS = {"files", "totals", "package", "version", "media_type", "content_dig
 _FILE_KEYS = {"size", "blake3", "sha256", "executable", "media_type", "relative_path"}
 _PACKAGE_TEXTS = ("name", "subject", "producer", "store_id", "package_id", "retention_class")
 _PACKAGE_KEYS = {*_PACKAGE_TEXTS, "metadata", "created_at", "metadata_schema"}
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class ManifestEncoder:
             IntegrityError: the files are not sorted, or not as many as announced.
         """
         content = hashlib.sha256()
-        head = _array_head(self._file_count)
+        head = codec.array_head(self._file_count)
         content.update(head)
         yield b"\xa6" + codec.encode_ordered("files") + head
         previous = b""
@@ -190,16 +192,6 @@ def _encode_file(file: ManifestFile) -> bytes:
     )
 
 
-def _array_head(count: int) -> bytes:
-    """The head of a CBOR array of that many items, shortest form."""
-    if count < 24:
-        return bytes((0x80 | count,))
-    for code, width in ((0x98, 1), (0x99, 2), (0x9A, 4)):
-        if count < 1 << (8 * width):
-            return bytes((code,)) + count.to_bytes(width, "big")
-    raise InvalidInputError(f"a package cannot hold {count} files")
-
-
 def decode(data: bytes) -> Manifest:
     """Read the bytes of a manifest and check everything that it says about itself.
 
@@ -227,7 +219,7 @@ def _decode(data: bytes) -> Manifest:
     _check_order([file.relative_path for file in files])
     totals = _map_of(top["totals"], {"size", "files"}, "totals")
     total_size = sum(file.size for file in files)
-    if totals != {"size": total_size, "files": len(files)}:
+    if (_integer(totals["size"], "size"), _integer(totals["files"], "files")) != (total_size, len(files)):
         raise InvalidInputError("its totals are not those of its files")
     content_digest = hashlib.sha256(codec.encode(entries)).digest()
     if top["content_digest"] != content_digest:
@@ -260,13 +252,19 @@ def _decode_file(entry: Value) -> ManifestFile:
 
 def _decode_package(value: Value) -> ManifestPackage:
     package = _map_of(value, _PACKAGE_KEYS, "package")
+    texts = {name: _text(package[name], name) for name in _PACKAGE_TEXTS}
     metadata, schema = package["metadata"], package["metadata_schema"]
     codec.check_json_shaped(metadata, name="metadata")
     if not isinstance(metadata, dict):
         raise InvalidInputError("metadata is not a map")
+    if not (_UUID.fullmatch(texts["package_id"]) and _UUID.fullmatch(texts["store_id"])):
+        raise InvalidInputError("an id is not a UUID in lower case")
+    created_at = _integer(package["created_at"], "created_at")
+    if not MOMENT_MIN <= created_at <= MOMENT_MAX:
+        raise InvalidInputError("created_at is not between the years 1 and 9999")
     return ManifestPackage(
-        **{name: _text(package[name], name) for name in _PACKAGE_TEXTS},
-        created_at=_integer(package["created_at"], "created_at"),
+        **texts,
+        created_at=created_at,
         metadata=metadata,
         metadata_schema=None if schema is None else _text(schema, "metadata_schema"),
     )

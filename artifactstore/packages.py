@@ -188,6 +188,6 @@ def refuse_collision(connection: Connection, sequence: int, relative_path: str) 
         )
     if taken is not None:
         raise DuplicateRelativePathError(
-            f"{printable(relative_path)} cannot stand beside {printable(taken)}: one is a folder of the other",
+            f"{printable(relative_path)} cannot stand beside {printable(taken)}: one would be a folder",
             hint="use a distinct relative path",
         )

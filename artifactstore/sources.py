@@ -47,7 +47,7 @@ def stage(batch: Batch, source: Source) -> tuple[Staged, bool]:
     if isinstance(source, str | os.PathLike):
         descriptor = open_source(os.fspath(source))
         try:
-            return stage_descriptor(batch, descriptor, os.fspath(source))
+            return stage_descriptor(batch, descriptor, os.fspath(source), os.fstat(descriptor))
         finally:
             os.close(descriptor)
     fill = _fill_from_chunks(_chunks_of(source))
@@ -83,14 +83,15 @@ def open_source(name: str, *, folder: int | None = None) -> int:
         raise InvalidInputError(f"not a path: {printable(name)}") from error
 
 
-def stage_descriptor(batch: Batch, descriptor: int, name: str) -> tuple[Staged, bool]:
+def stage_descriptor(batch: Batch, descriptor: int, name: str, before: os.stat_result) -> tuple[Staged, bool]:
     """Stage an open file and make sure that it did not change meanwhile.
 
+    Args:
+        before: the state of the file when it was opened.
     Raises:
         InvalidInputError: it is not a regular file.
         SourceChangedError: its size, times or length moved while it was read.
     """
-    before = os.fstat(descriptor)
     if not stat.S_ISREG(before.st_mode):
         raise InvalidInputError(f"{printable(name)} is not a regular file", code="not-a-regular-file")
     try:

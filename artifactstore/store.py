@@ -25,7 +25,7 @@ from artifactstore.scan import Scan, Selection
 from artifactstore.sources import stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -212,22 +212,26 @@ class Store(StoreReads):
         with self._database.read() as connection:
             sequence = queries.package_sequence(connection, package)
             if idempotency_key is None:
-                packages.require_open(connection, sequence)
+                _admit(connection, sequence, [relative_path], None)
         with self._backend.batch() as batch:
             staged, marked = stage(batch, source)
+            executable = marked if executable is None else executable
+            entry = (
+                relative_path, chosen, staged.size, staged.digests.blake3, staged.digests.sha256, executable
+            )  # fmt: skip
+            idempotency = request(idempotency_key, "ingest_file", sequence, *entry)
+            # Asked twice: here, before anything is published, and again under the write lock.
+            with self._database.read() as connection:
+                first = _admit(connection, sequence, [relative_path], idempotency)
+                if first is not None:
+                    return queries.file_of_event(connection, first)
             batch.publish()
-        executable = marked if executable is None else executable
-        entry = (
-            relative_path, chosen, staged.size, staged.digests.blake3, staged.digests.sha256, executable
-        )  # fmt: skip
-        idempotency = request(idempotency_key, "ingest_file", sequence, *entry)
         with self._transaction(actor) as transaction:
-            first = first_use(transaction.connection, idempotency)
+            first = _admit(transaction.connection, sequence, [relative_path], idempotency)
             if first is None:
-                found = packages.require_open(transaction.connection, sequence)
-                packages.refuse_collision(transaction.connection, sequence, relative_path)
+                key = queries.package(transaction.connection, sequence).package_id
                 first = transaction.record(
-                    packages.ingested(found.package_id, [entry], 1, self._backend.backend_id, idempotency)
+                    packages.ingested(key, [entry], 1, self._backend.backend_id, idempotency)
                 ).sequence
             return queries.file_of_event(transaction.connection, first)
 
@@ -256,20 +260,23 @@ class Store(StoreReads):
                 packages.require_open(connection, sequence)
         with self._backend.batch() as batch:
             scan, entries = self._stage_directory(batch, directory, selection, on_progress)
+            result = entries.result(scan)
+            repeated = replace(result, new_object_count=0, new_object_size=0)
+            idempotency = request(idempotency_key, "ingest_directory", sequence, entries.digest())
+            # Asked twice, as in `ingest_file`.
+            with self._database.read() as connection:
+                if _admit(connection, sequence, (entry[0] for entry in entries), idempotency) is not None:
+                    return repeated
             batch.publish()
-        idempotency = request(idempotency_key, "ingest_directory", sequence, entries.digest())
-        result = entries.result(scan)
         with self._transaction(actor) as transaction:
-            if first_use(transaction.connection, idempotency) is not None:
-                return replace(result, new_object_count=0, new_object_size=0)
-            found = packages.require_open(transaction.connection, sequence)
-            if found.file_count:
-                for entry in entries:
-                    packages.refuse_collision(transaction.connection, sequence, entry[0])
+            if (
+                _admit(transaction.connection, sequence, (entry[0] for entry in entries), idempotency)
+                is not None
+            ):
+                return repeated
+            key = queries.package(transaction.connection, sequence).package_id
             transaction.record(
-                packages.ingested(
-                    found.package_id, entries, entries.count, self._backend.backend_id, idempotency
-                )
+                packages.ingested(key, entries, entries.count, self._backend.backend_id, idempotency)
             )
         return result
 
@@ -450,6 +457,17 @@ def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) 
     drafts = [events.store_created(uuid.uuid4().bytes)]
     drafts += [events.class_defined(name, duration) for name, duration in DEFAULT_CLASSES.items()]
     commit.Transaction(connection, "artifactstore", clock(), new_id).record(drafts)
+
+
+def _admit(
+    connection: Connection, sequence: int, paths: Iterable[str], idempotency: Idempotency | None
+) -> int | None:
+    """The event of an earlier use of the key; None if it is new and the paths can go into the package."""
+    first = first_use(connection, idempotency)
+    if first is None and packages.require_open(connection, sequence).file_count:
+        for path in paths:
+            packages.refuse_collision(connection, sequence, path)
+    return first
 
 
 def _sealed_digest(package: Package) -> Digest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from artifactstore import codec, events, model, schema
 from artifactstore.errors import IntegrityError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STORED = "stored"  # state of a location whose bytes are in the backend
 _BATCH = 5000  # events folded into one set of statements
+_ROWS = 1000  # of a view, encoded at once
 
 
 def apply(connection: Connection, batch: Iterable[Event]) -> None:
@@ -45,7 +46,7 @@ class _Fold:
         self._packages: list[tuple[object, ...]] = []
         self._metadata: list[tuple[str, str, int]] = []
         self._files: list[tuple[object, ...]] = []
-        self._locations: list[tuple[object, ...]] = []
+        self._locations: list[tuple[bytes, str, int, int, int]] = []
         self._totals: dict[int, tuple[int, int]] = {}
         self._finalized: list[tuple[object, ...]] = []
         self._retention: list[tuple[object, ...]] = []
@@ -71,11 +72,11 @@ class _Fold:
             self._keys.append((idempotency["key"], idempotency["request"], event.sequence))
 
     def _class_defined(self, event: Event) -> None:
-        payload = event.payload
+        payload: Mapping[str, Any] = event.payload
         self._classes.append((payload["retention_class"], payload["default_duration_seconds"]))
 
     def _package_created(self, event: Event) -> None:
-        payload = event.payload
+        payload: Mapping[str, Any] = event.payload
         package_id = _package_id(event)
         self._sequences[package_id] = event.sequence
         self._packages.append(
@@ -93,31 +94,31 @@ class _Fold:
             )
         )
         self._retention.append((event.sequence, payload["retention_class"], payload["retention_seconds"]))
-        flattened = flatten_metadata(cast("Mapping[str, Value]", payload["metadata"]))
+        flattened = flatten_metadata(payload["metadata"])
         self._metadata.extend((key, value, event.sequence) for key, value in flattened)
 
     def _file_ingested(self, event: Event) -> None:
-        payload = event.payload
+        payload: Mapping[str, Any] = event.payload
         package = self._package_sequence(event)
-        size = cast("int", payload["size"])
+        sequence, size, blake3 = event.sequence, payload["size"], payload["blake3"]
         self._files.append(
             (
-                event.sequence,
+                sequence,
                 package,
                 payload["relative_path"],
                 payload["media_type"],
                 size,
-                payload["blake3"],
+                blake3,
                 payload["sha256"],
                 payload["executable"],
             )
         )
-        self._locations.append((payload["blake3"], payload["backend_id"], event.sequence, package, size))
+        self._locations.append((blake3, payload["backend_id"], sequence, package, size))
         count, total = self._totals.get(package, (0, 0))
         self._totals[package] = (count + 1, total + size)
 
     def _package_finalized(self, event: Event) -> None:
-        payload = event.payload
+        payload: Mapping[str, Any] = event.payload
         package = self._package_sequence(event)
         size = payload["manifest_size"]
         self._finalized.append(
@@ -141,13 +142,13 @@ class _Fold:
         package_id = _package_id(event)
         sequence = self._sequences.get(package_id)
         if sequence is None:
-            found = self._connection.execute(
+            row = self._connection.execute(
                 "SELECT sequence FROM artifact_packages WHERE package_id = ?", (package_id,)
-            ).get
-            if found is None:
+            ).fetchone()
+            if row is None:
                 message = f"event {event.sequence} is about a package that was never created"
                 raise IntegrityError(message)
-            sequence = self._sequences[package_id] = cast("int", found)
+            sequence = self._sequences[package_id] = int(row[0])
         return sequence
 
     def write(self) -> None:
@@ -163,7 +164,7 @@ class _Fold:
         many("INSERT OR IGNORE INTO package_metadata VALUES (?, ?, ?)", self._metadata)
         many("INSERT INTO artifact_files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._files)
         # In key order, since digests are random and the table is sorted by them.
-        self._locations.sort(key=lambda row: cast("bytes", row[0]))
+        self._locations.sort()
         many(f"INSERT INTO storage_locations VALUES (?, ?, ?, ?, ?, '{STORED}')", self._locations)
         many(
             "UPDATE artifact_packages SET file_count = file_count + ?, total_size = total_size + ?"
@@ -262,6 +263,7 @@ def fingerprint(connection: Connection) -> str:
     digest = hashlib.sha256()
     for name, key in schema.VIEW_KEYS.items():
         digest.update(codec.encode_ordered(name))
-        for row in connection.execute(f"SELECT * FROM {name} ORDER BY {key}"):
-            digest.update(codec.encode_ordered(row))
+        rows = connection.execute(f"SELECT * FROM {name} ORDER BY {key}")
+        while block := list(islice(rows, _ROWS)):
+            digest.update(codec.encode_sequence(block))
     return f"sha256:{digest.hexdigest()}"

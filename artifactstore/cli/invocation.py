@@ -1,0 +1,122 @@
+"""One run of the program: its global options, its settings and the store they name."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from artifactstore.cli.output import Output, say
+from artifactstore.cli.progress import ProgressLine
+from artifactstore.errors import SettingsError
+
+if TYPE_CHECKING:
+    from artifactstore.settings import Settings
+    from artifactstore.store import Store
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the global options say, and what follows from it.
+
+    Args:
+        output: where the answer goes.
+        overrides: settings that a flag gave, by name of variable.
+        env_file: read instead of `./.env`.
+        quiet: print the answer only.
+        verbosity: how often `-v` was given.
+    """
+
+    output: Output = field(default_factory=lambda: Output(sys.stdout))
+    overrides: dict[str, str] = field(default_factory=dict)
+    env_file: str | None = None
+    quiet: bool = False
+    verbosity: int = 0
+
+    @property
+    def brief(self) -> bool:
+        """Whether the bare answer is wanted: by a program, or by a person who said so."""
+        return self.quiet or not self.output.terminal
+
+    def note(self, text: str) -> None:
+        """Tell a person something beside the answer."""
+        if not self.quiet:
+            say(text)
+
+    def settings(self) -> Settings:
+        """Read the settings, and let the log go where they say.
+
+        Raises:
+            SettingsError: a setting is wrong.
+        """
+        from pathlib import Path
+
+        from artifactstore.logs import LOGGER_NAME, configure_logging
+        from artifactstore.settings import default_env_file, load_settings
+
+        env_file = default_env_file() if self.env_file is None else Path(self.env_file)
+        # What loading warns about is kept until it is known in which form to write it.
+        logger = logging.getLogger(LOGGER_NAME)
+        kept = _Kept()
+        logger.addHandler(kept)
+        try:
+            settings = load_settings(env_file=env_file, overrides=self.overrides)
+        finally:
+            logger.removeHandler(kept)
+        configure_logging(self._log_level(settings), settings.log_format, sys.stderr)
+        for record in kept.records:
+            if logger.isEnabledFor(record.levelno):
+                logger.handle(record)
+        return settings
+
+    def local_settings(self) -> Settings:
+        """The settings of a command that works on the store of this machine.
+
+        Raises:
+            SettingsError: a setting is wrong, or names an HTTP API instead.
+        """
+        settings = self.settings()
+        if settings.api_url is not None:
+            raise SettingsError(
+                "ARTIFACTSTORE_API_URL is set, but this version cannot work through HTTP",
+                hint="unset it to work on the local store",
+            )
+        return settings
+
+    def store(self, *, create: bool = False) -> Store:
+        """Open the store that the settings name.
+
+        Args:
+            create: make it if it is not there.
+        """
+        from artifactstore.app import open_configured
+
+        return open_configured(self.local_settings(), create=create)
+
+    def progress(self) -> ProgressLine:
+        """A line that shows how far a call has come, if a person is watching."""
+        from artifactstore.settings import in_continuous_integration
+
+        watched = sys.stderr is not None and sys.stderr.isatty() and not self.quiet
+        hidden = not watched or in_continuous_integration() or self.settings().no_progress
+        return ProgressLine(shown=not hidden)
+
+    def _log_level(self, settings: Settings) -> str:
+        if self.verbosity:
+            return "DEBUG"
+        if self.quiet and settings.log_level != "CRITICAL":
+            return "ERROR"
+        return settings.log_level
+
+
+class _Kept(logging.Handler):
+    """Keeps records until it is known where they go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one record."""
+        self.records.append(record)

@@ -1,0 +1,28 @@
+"""The library's values as JSON says them: the same keys, digests and times as text."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+
+from artifactstore.digest import Digest
+from artifactstore.moment import format_moment
+
+
+def plain(value: object) -> object:
+    """A value of `artifactstore.model`, or a list of them, made of what JSON knows.
+
+    Digests become `algorithm:hex`, moments RFC 3339. Metadata stays as its producer gave it.
+    """
+    if isinstance(value, Digest):
+        return str(value)
+    if is_dataclass(value):
+        return {field.name: _field(field.name, getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def _field(name: str, value: object) -> object:
+    if name.endswith("_at") and isinstance(value, int):
+        return format_moment(value)
+    return plain(value)
