@@ -1,0 +1,69 @@
+# Set-up and daily commands. `make demo` and `make test` need only python3 (3.11 or newer) with pip.
+
+PYTHON ?= python3
+VENV ?= .venv
+# What `make demo` pushes; empty: two packages of the running Python's own standard library.
+DIR ?=
+PYTEST_ARGS ?=
+
+# A project-local store for `migrate`, `migrate-fresh` and `dev`; the same places as in .env.example.
+export ARTIFACTSTORE_DATABASE_URL ?= sqlite:///./var/artifactstore.db
+export ARTIFACTSTORE_STORAGE_LOCAL_ROOT ?= ./var/storage
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test drills lint types bench migrate migrate-fresh dev clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed  ## push a real directory, show it, export it, check the export (DIR= to choose)
+	@$(BIN)/python examples/demo.py ./var/demo $(DIR)
+
+test: $(VENV)/installed-test  ## run the whole suite but the slow drills
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+drills: $(VENV)/installed-test  ## run the slow drills
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(VENV)/installed-lint  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-lint  ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(VENV)/installed  ## compare with the peers that are installed, as ratios
+	$(BIN)/python -m benchmarks w1 w4 w2 w3 barrier log replay packages
+
+migrate: $(VENV)/installed  ## bring ./var/artifactstore.db to this version, or make it
+	@$(BIN)/artifactstore migrate
+
+migrate-fresh: $(VENV)/installed  ## drop the store below ./var and make an empty one
+	rm -rf var/artifactstore.db var/artifactstore.db-* var/artifactstore.db.lock var/storage
+	@env -u ARTIFACTSTORE_API_URL ARTIFACTSTORE_DATABASE_URL=sqlite:///./var/artifactstore.db \
+	  ARTIFACTSTORE_STORAGE_LOCAL_ROOT=./var/storage $(BIN)/artifactstore init
+
+dev: $(VENV)/installed  ## start the HTTP shim
+	@echo "error: this version has no HTTP shim yet; use the command line or the library" >&2; exit 1
+
+clean:  ## remove the environment and what tools leave behind
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"error: {sys.executable} is Python {sys.version.split()[0]}, 3.11 or newer is needed\nhint: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(PIP) -e '.[all]'
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) -e '.[all,test]'
+	@touch $@
+
+$(VENV)/installed-lint: $(VENV)/installed-test
+	$(PIP) -e '.[all,test,lint]'
+	@touch $@
