@@ -7,20 +7,17 @@ import stat
 from typing import TYPE_CHECKING
 
 from artifactstore import manifest as manifests
-from artifactstore.digest import Hasher
+from artifactstore.sources import file_digests
 from artifactstore.errors import AccessError, InvalidInputError
 from artifactstore.manifest import Manifest
 from artifactstore.model import CheckResult
-from artifactstore.objects.ring import BUFFER_SIZE, pump
 from artifactstore.paths import printable
-from artifactstore.sources import fill_from_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from artifactstore.manifest import ManifestFile
 
-_BLOCK = 1 << 20  # bytes read at once from files below the size of a ring
 AUDIT_DIRECTORY = "ARTIFACTSTORE-AUDIT"
 AUDIT_FILES = ("manifest.cbor", "manifest.json", "SHA256SUMS", "B3SUMS", "verify.py", "VERIFY.md")
 
@@ -69,7 +66,7 @@ def check_directory(
     listed = {file.relative_path: file for file in loaded.files}
     folder = audit_directory(listed)
     kit = {f"{folder}/{name}" for name in AUDIT_FILES}
-    found = {path: plain for path, plain in _walk(root) if path not in kit}
+    found = {path: plain for path, plain in walk_files(root) if path not in kit}
     changed = [
         path
         for path, file in listed.items()
@@ -94,7 +91,7 @@ def audit_directory(paths: Iterable[str]) -> str:
     return name
 
 
-def _walk(root: str) -> Iterator[tuple[str, bool]]:
+def walk_files(root: str) -> Iterator[tuple[str, bool]]:
     """Every name below the root that is no plain folder, and whether it is a regular file."""
     stack = [""]
     while stack:
@@ -120,19 +117,7 @@ def _is_intact(path: str, file: ManifestFile) -> bool:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
             return False
-        hasher = Hasher()
-        if file.size >= BUFFER_SIZE:
-            pump(
-                fill_from_descriptor(descriptor),
-                (
-                    (lambda view, _offset: hasher.update_sha256(view), 1),
-                    (lambda view, _offset: hasher.update_blake3(view), 1),
-                ),
-            )
-        else:
-            while data := os.read(descriptor, _BLOCK):
-                hasher.update(data)
-        digests = hasher.pair()
+        digests = file_digests(descriptor)
         return digests.blake3 == file.blake3 and digests.sha256 == file.sha256
     except OSError:
         return False

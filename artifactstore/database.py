@@ -27,7 +27,10 @@ from artifactstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    Row = tuple[Any, ...]
 
 Connection = apsw.Connection
 
@@ -300,6 +303,16 @@ class Database:
             if self._lock_descriptor is not None:
                 os.close(self._lock_descriptor)
                 self._lock_descriptor = None
+
+
+def fetch(connection: Connection, sql: str, values: Sequence[object] = ()) -> list[Row]:
+    """All rows of a query."""
+    return connection.execute(sql, tuple(values)).fetchall()
+
+
+def fetch_one(connection: Connection, sql: str, values: Sequence[object] = ()) -> Row | None:
+    """The first row of a query, or None."""
+    return connection.execute(sql, tuple(values)).fetchone()
 
 
 def _statements(connection: Connection) -> set[str]:

@@ -35,6 +35,17 @@ CLASS_DEFINED = "v1.retention.class_defined"
 PACKAGE_CREATED = "v1.package.created"
 FILE_INGESTED = "v1.file.ingested"
 PACKAGE_FINALIZED = "v1.package.finalized"
+RETENTION_EXTENDED = "v1.retention.extended"
+HOLD_APPLIED = "v1.retention.hold_applied"
+HOLD_RELEASED = "v1.retention.hold_released"
+DELETION_ELIGIBLE = "v1.retention.deletion_eligible"
+ELIGIBILITY_WITHDRAWN = "v1.retention.eligibility_withdrawn"
+LOCATION_VERIFIED = "v1.storage.location_verified"
+LOCATION_ADDED = "v1.storage.location_added"
+LOCATION_DELETED = "v1.storage.location_deleted"
+LOCATION_REPAIRED = "v1.storage.location_repaired"
+OBJECT_DELETED = "v1.storage.object_deleted"
+GARBAGE_COLLECTED = "v1.package.garbage_collected"
 
 
 # Events are named tuples, not dataclasses: they are made by the ten thousand, and a frozen dataclass takes
@@ -179,6 +190,110 @@ def package_finalized(
         "manifest_sha256": manifest_sha256,
     }
     return Draft(PACKAGE_FINALIZED, package_id, _with_idempotency(payload, idempotency))
+
+
+def retention_extended(package_id: bytes, *, expires_at: int | None, reason: str | None) -> Draft:
+    """A package is kept longer; None is for ever."""
+    return Draft(RETENTION_EXTENDED, package_id, {"reason": reason, "expires_at": expires_at})
+
+
+def hold_applied(
+    package_id: bytes, *, hold_id: bytes, reason: str, authority: str | None, case_id: str | None
+) -> Draft:
+    """A package may not be deleted until this hold is released."""
+    payload: dict[str, Value] = {
+        "reason": reason,
+        "case_id": case_id,
+        "hold_id": hold_id,
+        "authority": authority,
+    }
+    return Draft(HOLD_APPLIED, package_id, payload)
+
+
+def hold_released(package_id: bytes, *, hold_id: bytes, reason: str) -> Draft:
+    """One hold is over; others of the package go on."""
+    return Draft(HOLD_RELEASED, package_id, {"reason": reason, "hold_id": hold_id})
+
+
+def deletion_eligible(package_id: bytes, *, reason: str, expires_at: int | None) -> Draft:
+    """A sweep found that a package may be deleted.
+
+    Args:
+        reason: `expired` or `abandoned`.
+    """
+    return Draft(DELETION_ELIGIBLE, package_id, {"reason": reason, "expires_at": expires_at})
+
+
+def eligibility_withdrawn(package_id: bytes, *, reason: str) -> Draft:
+    """A hold, an extension or new work took the eligibility back."""
+    return Draft(ELIGIBILITY_WITHDRAWN, package_id, {"reason": reason})
+
+
+def location_verified(
+    package_id: bytes, *, reference: int, blake3: bytes, backend_id: str, failure: str | None
+) -> Draft:
+    """A location's bytes were read again.
+
+    Args:
+        reference: sequence of the event that needs the bytes.
+        failure: None if they are right, else what is wrong.
+    """
+    payload: dict[str, Value] = {
+        "blake3": blake3,
+        "failure": failure,
+        "reference": reference,
+        "backend_id": backend_id,
+    }
+    return Draft(LOCATION_VERIFIED, package_id, payload)
+
+
+def location_added(package_id: bytes, *, reference: int, blake3: bytes, size: int, backend_id: str) -> Draft:
+    """Another backend holds the object too."""
+    payload: dict[str, Value] = {
+        "size": size,
+        "blake3": blake3,
+        "reference": reference,
+        "backend_id": backend_id,
+    }
+    return Draft(LOCATION_ADDED, package_id, payload)
+
+
+def location_repaired(
+    package_id: bytes, *, reference: int, blake3: bytes, backend_id: str, origin: str
+) -> Draft:
+    """A failed location has its bytes again.
+
+    Args:
+        origin: where they came from: a backend, a directory, or a new push.
+    """
+    payload: dict[str, Value] = {
+        "blake3": blake3,
+        "origin": origin,
+        "reference": reference,
+        "backend_id": backend_id,
+    }
+    return Draft(LOCATION_REPAIRED, package_id, payload)
+
+
+def location_deleted(package_id: bytes, *, reference: int, blake3: bytes, backend_id: str) -> Draft:
+    """A package no longer needs an object; the bytes go when nobody does."""
+    payload: dict[str, Value] = {"blake3": blake3, "reference": reference, "backend_id": backend_id}
+    return Draft(LOCATION_DELETED, package_id, payload)
+
+
+def object_deleted(*, blake3: bytes, size: int, backend_id: str) -> Draft:
+    """Bytes that nobody needed are gone."""
+    return Draft(OBJECT_DELETED, None, {"size": size, "blake3": blake3, "backend_id": backend_id})
+
+
+def garbage_collected(package_id: bytes, *, reason: str, plan_digest: bytes) -> Draft:
+    """A package's last location is released; what it was stays in the log.
+
+    Args:
+        reason: why it was eligible.
+        plan_digest: raw sha256 of the plan that was executed.
+    """
+    return Draft(GARBAGE_COLLECTED, package_id, {"reason": reason, "plan_digest": plan_digest})
 
 
 def _with_idempotency(payload: dict[str, Value], idempotency: Idempotency | None) -> dict[str, Value]:

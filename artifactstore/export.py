@@ -21,7 +21,7 @@ from artifactstore.model import ExportResult
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import write_new, write_stream
-from artifactstore.reader import open_object
+from artifactstore.reader import fill_from, open_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,20 +112,10 @@ def _write_run(run: tuple[ManifestFile, ...], open_stored: OpenObject, root: int
                 write_new(file.relative_path, data, folder=root, mode=mode)
                 continue
             digest = new_blake3()
-            fill = _fill_from(raw)
+            fill = fill_from(raw)
             hashes = (lambda view, _offset, update=digest.update: update(view),)
             write_stream(file.relative_path, fill, folder=root, mode=mode, hashes=hashes)
             _check(file, digest.digest())
-
-
-def _fill_from(raw: io.RawIOBase) -> Callable[[memoryview], int]:
-    def fill(buffer: memoryview) -> int:
-        length = 0
-        while length < len(buffer) and (count := raw.readinto(buffer[length:])):
-            length += count
-        return length
-
-    return fill
 
 
 def _check(file: ManifestFile, blake3: bytes) -> None:

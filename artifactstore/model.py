@@ -15,7 +15,8 @@ ItemT = TypeVar("ItemT")
 
 OPEN = "open"
 FINALIZED = "finalized"
-PACKAGE_STATUSES = (OPEN, FINALIZED)
+GARBAGE_COLLECTED = "garbage_collected"
+PACKAGE_STATUSES = (OPEN, FINALIZED, GARBAGE_COLLECTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,82 @@ class ReplayResult:
     def identical(self) -> bool:
         """Whether the views were what the events say."""
         return self.fingerprint_before == self.fingerprint_after
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A reason why a package may not be deleted, whatever its class says.
+
+    Args:
+        authority: who ordered it; case_id: under which case.
+        released_at: microseconds; None while it holds.
+    """
+
+    hold_id: str
+    reason: str
+    authority: str | None
+    case_id: str | None
+    applied_at: int
+    applied_by: str
+    released_at: int | None
+    released_by: str | None
+    release_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionState:
+    """Where a package stands in its life.
+
+    Args:
+        sequence: key of the package's rows.
+        retention_seconds: after finalize; None is for ever.
+        expires_at: microseconds; None while open and for what is kept for ever.
+        eligible_at: when a sweep found that it may go; None if none did.
+        eligible_reason: `expired` or `abandoned`.
+        collected_plan: raw sha256 of the plan under which its bytes went.
+    """
+
+    sequence: int
+    package_id: str
+    name: str
+    status: str
+    retention_class: str
+    retention_seconds: int | None
+    expires_at: int | None
+    hold_count: int
+    eligible_at: int | None
+    eligible_reason: str | None
+    eligible_by: str | None
+    collected_at: int | None
+    collected_by: str | None
+    collected_plan: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a package is kept and what would happen to it now, in words."""
+
+    state: RetentionState
+    rule: str
+    expiry: str
+    holds: tuple[Hold, ...]
+    sweep: str
+    gc: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """What a sweep did.
+
+    Args:
+        marked: packages that are eligible now because of it.
+        withdrawn: packages that are no longer.
+        abandoned: open packages that nobody works on; marked too if the caller asked.
+    """
+
+    marked: tuple[RetentionState, ...]
+    withdrawn: tuple[RetentionState, ...]
+    abandoned: tuple[RetentionState, ...]
 
 
 @dataclass(frozen=True, slots=True)

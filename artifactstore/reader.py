@@ -12,6 +12,8 @@ from artifactstore.errors import IntegrityError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+    from artifactstore.objects.backend import Fill
+
 
 class ObjectReader(io.RawIOBase):
     """A read-only binary stream over one object.
@@ -94,3 +96,15 @@ def open_object(raw: io.RawIOBase, blake3: bytes, size: int, name: str) -> io.Bu
     if size == 0 and new_blake3().digest() != blake3:
         raise IntegrityError(f"{name} cannot be empty: its digest is blake3:{blake3.hex()}")
     return io.BufferedReader(ObjectReader(raw, blake3, size, name), 1 << 16)
+
+
+def fill_from(raw: io.RawIOBase) -> Fill:
+    """Reads a raw stream in full buffers, as a ring wants them."""
+
+    def fill(buffer: memoryview) -> int:
+        length = 0
+        while length < len(buffer) and (count := raw.readinto(buffer[length:])):
+            length += count
+        return length
+
+    return fill

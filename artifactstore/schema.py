@@ -8,7 +8,7 @@ from __future__ import annotations
 
 APPLICATION_ID = 0x41525453  # "ARTS"
 # Raised with every change of a view; an older store is rebuilt by `migrate`, a newer one is refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 EVENT_STATEMENTS = (
     """
@@ -84,8 +84,14 @@ VIEW_STATEMENTS = (
       package_sequence INTEGER NOT NULL,
       size INTEGER NOT NULL,
       state TEXT NOT NULL,
+      verified_at INTEGER,
+      failure TEXT,
       PRIMARY KEY (blake3, backend_id, sequence)
     ) STRICT, WITHOUT ROWID
+    """,
+    # Kept during a replay too: without it each release of a much shared object would look at all its uses.
+    """
+    CREATE INDEX locations_live ON storage_locations (blake3, backend_id) WHERE state <> 'deleted'
     """,
     """
     CREATE TABLE retention_classes (
@@ -98,8 +104,46 @@ VIEW_STATEMENTS = (
       package_sequence INTEGER PRIMARY KEY,
       retention_class TEXT NOT NULL,
       retention_seconds INTEGER,
-      expires_at INTEGER
+      expires_at INTEGER,
+      hold_count INTEGER NOT NULL,
+      eligible_at INTEGER,
+      eligible_reason TEXT,
+      eligible_by TEXT,
+      collected_at INTEGER,
+      collected_by TEXT,
+      collected_plan BLOB
     ) STRICT
+    """,
+    """
+    CREATE TABLE retention_holds (
+      hold_id BLOB PRIMARY KEY,
+      package_sequence INTEGER NOT NULL,
+      reason TEXT NOT NULL,
+      authority TEXT,
+      case_id TEXT,
+      applied_at INTEGER NOT NULL,
+      applied_by TEXT NOT NULL,
+      released_at INTEGER,
+      released_by TEXT,
+      release_reason TEXT
+    ) STRICT, WITHOUT ROWID
+    """,
+    # The events that touched a package's retention, so that its history needs no scan of the log.
+    """
+    CREATE TABLE retention_history (
+      package_sequence INTEGER NOT NULL,
+      sequence INTEGER NOT NULL,
+      PRIMARY KEY (package_sequence, sequence)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # Objects whose last location is released and whose bytes are still to be removed.
+    """
+    CREATE TABLE pending_deletions (
+      blake3 BLOB NOT NULL,
+      backend_id TEXT NOT NULL,
+      size INTEGER NOT NULL,
+      PRIMARY KEY (blake3, backend_id)
+    ) STRICT, WITHOUT ROWID
     """,
     # Scalars of the metadata by their dotted key, so that a filter needs no scan.
     """
@@ -128,6 +172,21 @@ INDEX_STATEMENTS = (
     "CREATE INDEX packages_by_creation ON artifact_packages (created_at, sequence)",
     "CREATE INDEX packages_by_content ON artifact_packages (content_digest) WHERE content_digest IS NOT NULL",
     "CREATE INDEX retention_by_class ON retention_state (retention_class, package_sequence)",
+    """
+    CREATE INDEX retention_due ON retention_state (expires_at)
+    WHERE hold_count = 0 AND eligible_at IS NULL AND collected_at IS NULL
+    """,
+    """
+    CREATE INDEX retention_eligible ON retention_state (package_sequence)
+    WHERE eligible_at IS NOT NULL AND collected_at IS NULL
+    """,
+    "CREATE INDEX holds_by_package ON retention_holds (package_sequence, applied_at)",
+    "CREATE INDEX locations_by_package ON storage_locations (package_sequence)",
+    """
+    CREATE INDEX locations_by_verification ON storage_locations (backend_id, verified_at, sequence)
+    WHERE state <> 'deleted'
+    """,
+    "CREATE INDEX locations_failed ON storage_locations (backend_id, blake3) WHERE state = 'failed'",
     "CREATE UNIQUE INDEX files_by_path ON artifact_files (package_sequence, relative_path)",
     "CREATE INDEX files_by_sha256 ON artifact_files (sha256)",
 )
@@ -138,7 +197,10 @@ VIEW_KEYS = {
     "artifact_packages": "sequence",
     "idempotency_keys": "idempotency_key",
     "package_metadata": "key, value, package_sequence",
+    "pending_deletions": "blake3, backend_id",
     "retention_classes": "retention_class",
+    "retention_history": "package_sequence, sequence",
+    "retention_holds": "hold_id",
     "retention_state": "package_sequence",
     "storage_locations": "blake3, backend_id, sequence",
 }

@@ -8,14 +8,16 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
+from artifactstore.digest import Hasher
 from artifactstore.errors import AccessError, InvalidInputError, SourceChangedError
 from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.objects.ring import pump
 from artifactstore.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from artifactstore.digest import Buffer
+    from artifactstore.digest import Buffer, DigestPair
     from artifactstore.objects.backend import Batch, Fill, Staged
 
     class Readable(Protocol):
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     Source = Buffer | str | os.PathLike[str] | Readable | Iterable[bytes]
 
 # Never waits for a writer of a FIFO, never follows a link, never becomes the terminal of the process.
+_BLOCK = 1 << 20  # bytes of a small file read at once
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -136,6 +139,23 @@ def fill_from_descriptor(descriptor: int) -> Fill:
         return length
 
     return fill
+
+
+def file_digests(descriptor: int) -> DigestPair:
+    """Both digests of an open file, in bounded memory."""
+    hasher = Hasher()
+    if os.fstat(descriptor).st_size < SMALL_FILE:
+        while data := os.read(descriptor, _BLOCK):
+            hasher.update(data)
+    else:
+        pump(
+            fill_from_descriptor(descriptor),
+            (
+                (lambda view, _offset: hasher.update_sha256(view), 1),
+                (lambda view, _offset: hasher.update_blake3(view), 1),
+            ),
+        )
+    return hasher.pair()
 
 
 def _fill_from_chunks(chunks: Iterator[Buffer]) -> Fill:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifactstore import codec, events, model, schema
 from artifactstore.errors import IntegrityError
+from artifactstore.lifecycle.projection import STORED, Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from artifactstore.database import Connection
     from artifactstore.events import Event
 
-STORED = "stored"  # state of a location whose bytes are in the backend
 _BATCH = 5000  # events folded into one set of statements
 _ROWS = 1000  # of a view, encoded at once
 
@@ -60,9 +60,16 @@ class _Fold:
             events.FILE_INGESTED: self._file_ingested,
             events.PACKAGE_FINALIZED: self._package_finalized,
         }
+        self._history: list[tuple[int, int]] = []
+        self._lifecycle = Lifecycle(connection)
 
     def add(self, event: Event) -> None:
         handler = self._handlers.get(event.type)
+        if handler is None and event.type in self._lifecycle.types:
+            # Rare events change rows that gathered ones may still have to make.
+            self.write()
+            self._lifecycle.apply(event, None if event.package_id is None else self._package_sequence(event))
+            return
         if handler is None:
             message = f"event {event.sequence} has the unknown type {event.type!r}"
             raise IntegrityError(message, hint="was it written by a newer artifactstore?")
@@ -94,6 +101,7 @@ class _Fold:
             )
         )
         self._retention.append((event.sequence, payload["retention_class"], payload["retention_seconds"]))
+        self._history.append((event.sequence, event.sequence))
         flattened = flatten_metadata(payload["metadata"])
         self._metadata.extend((key, value, event.sequence) for key, value in flattened)
 
@@ -137,6 +145,7 @@ class _Fold:
             (payload["manifest_blake3"], payload["backend_id"], event.sequence, package, size)
         )
         self._expiries.append((payload["expires_at"], package))
+        self._history.append((package, event.sequence))
 
     def _package_sequence(self, event: Event) -> int:
         package_id = _package_id(event)
@@ -160,12 +169,22 @@ class _Fold:
             " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0)",
             self._packages,
         )
-        many("INSERT INTO retention_state VALUES (?, ?, ?, NULL)", self._retention)
+        many(
+            "INSERT INTO retention_state VALUES (?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL)",
+            self._retention,
+        )
+        many("INSERT INTO retention_history VALUES (?, ?)", self._history)
         many("INSERT OR IGNORE INTO package_metadata VALUES (?, ?, ?)", self._metadata)
         many("INSERT INTO artifact_files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._files)
         # In key order, since digests are random and the table is sorted by them.
         self._locations.sort()
-        many(f"INSERT INTO storage_locations VALUES (?, ?, ?, ?, ?, '{STORED}')", self._locations)
+        many(f"INSERT INTO storage_locations VALUES (?, ?, ?, ?, ?, '{STORED}', NULL, NULL)", self._locations)
+        # An object that is used again is no longer waiting to be removed.
+        if self._locations and self._lifecycle.deletions_are_pending():
+            many(
+                "DELETE FROM pending_deletions WHERE blake3 = ? AND backend_id = ?",
+                [row[:2] for row in self._locations],
+            )
         many(
             "UPDATE artifact_packages SET file_count = file_count + ?, total_size = total_size + ?"
             " WHERE sequence = ?",
@@ -179,6 +198,12 @@ class _Fold:
         )
         many("UPDATE retention_state SET expires_at = ? WHERE package_sequence = ?", self._expiries)
         many("INSERT INTO idempotency_keys VALUES (?, ?, ?)", self._keys)
+        for rows in (
+            self._classes, self._packages, self._retention, self._history, self._metadata, self._files,
+            self._locations, self._finalized, self._expiries, self._keys,
+        ):  # fmt: skip
+            rows.clear()
+        self._totals.clear()
 
 
 def _package_id(event: Event) -> bytes:
@@ -240,7 +265,7 @@ def replay(connection: Connection) -> int:
         connection.execute(schema.statement_text(statement))
     count = rebuild(connection, connection)
     for statement in schema.INDEX_STATEMENTS:
-        connection.execute(statement)
+        connection.execute(schema.statement_text(statement))
     connection.pragma("user_version", schema.SCHEMA_VERSION)
     return count
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import io
     import uuid
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from artifactstore.digest import Buffer, DigestPair
@@ -33,6 +33,20 @@ class Staged:
     new: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object that lies in a backend.
+
+    Args:
+        size: bytes.
+        written_at: microseconds since 1970.
+    """
+
+    blake3: bytes
+    size: int
+    written_at: int
+
+
 class Batch(Protocol):
     """Objects on their way into a backend: staged one by one, published together.
 
@@ -45,6 +59,13 @@ class Batch(Protocol):
 
     def stage_stream(self, fill: Fill) -> Staged:
         """Take bytes of any length in bounded memory."""
+
+    def restore(self, missing: Iterable[bytes]) -> bool:
+        """Publish again what a gc has removed since; only in a batch that keeps.
+
+        Returns:
+            False if the batch does not have some of it.
+        """
 
     def publish(self) -> None:
         """Make everything staged so far visible under its digest, durable on return.
@@ -82,8 +103,14 @@ class Backend(Protocol):
             BackendError: it is absent, unreadable, or belongs to another store.
         """
 
-    def batch(self) -> Batch:
-        """Begin to add objects."""
+    def batch(self, *, keep: bool = False, damaged: frozenset[bytes] = frozenset()) -> Batch:
+        """Begin to add objects.
+
+        Args:
+            keep: hold a second name of what is staged until the batch ends, for `Batch.restore`.
+            damaged: blake3 of objects that are there but are not to be trusted: they are set aside and
+                written anew.
+        """
 
     def open(self, blake3: bytes, size: int) -> io.RawIOBase:
         """A seekable binary stream over an object.
@@ -92,6 +119,18 @@ class Backend(Protocol):
             ObjectNotFoundError: it is not there.
             IntegrityError: it has another size than the log says.
         """
+
+    def size_of(self, blake3: bytes) -> int | None:
+        """The size of an object in bytes, None if it is not there."""
+
+    def missing(self, wanted: Iterable[tuple[bytes, int]]) -> list[bytes]:
+        """Which of these objects (blake3, size) are not there with that size."""
+
+    def stored(self) -> Iterator[Stored]:
+        """All objects, in the order of their digests."""
+
+    def remove(self, blake3: bytes) -> None:
+        """Remove an object; idempotent. Call under the write lock, see `lifecycle.gc`."""
 
     def remove_stale(self, *, older_than: int) -> int:
         """Remove what crashed batches left.

@@ -19,7 +19,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from artifactstore.digest import Hasher, digest_pair, object_key
+from artifactstore.digest import DIGEST_SIZE, Hasher, digest_pair, is_lower_hex, object_key
 from artifactstore.errors import (
     AccessError,
     ArtifactStoreError,
@@ -27,13 +27,13 @@ from artifactstore.errors import (
     IntegrityError,
     ObjectNotFoundError,
 )
-from artifactstore.objects.backend import Staged
+from artifactstore.objects.backend import Staged, Stored
 from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import NEW_FILE, write_new, write_stream
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from artifactstore.digest import Buffer
@@ -122,11 +122,18 @@ class LocalBackend:
 
     # Adding
 
-    def batch(self) -> LocalBatch:
+    def batch(self, *, keep: bool = False, damaged: frozenset[bytes] = frozenset()) -> LocalBatch:
         """Begin to add objects; see `Backend.batch`."""
         if self._descriptor is None or self._file_system is None:
             raise BackendError(f"the object root {self.root} is not attached")
-        return LocalBatch(self.root, self._descriptor, self._file_system, self._known_folders)
+        return LocalBatch(
+            self.root,
+            self._descriptor,
+            self._file_system,
+            self._known_folders,
+            keep=keep,
+            damaged=damaged,
+        )
 
     def remove_stale(self, *, older_than: int) -> int:
         """Remove staging folders of dead processes; see `Backend.remove_stale`."""
@@ -160,6 +167,40 @@ class LocalBackend:
                 message = f"the object blake3:{blake3.hex()} has {found} bytes instead of {size}"
                 raise IntegrityError(message, hint="restore it from a copy of the object root")
             return io.FileIO(descriptor, "rb", closefd=True)
+
+    def size_of(self, blake3: bytes) -> int | None:
+        """The size of an object; see `Backend.size_of`."""
+        with _translated(self.root):
+            try:
+                return os.stat(os.path.join(self.root, object_key(blake3)), follow_symlinks=False).st_size
+            except FileNotFoundError:
+                return None
+
+    def missing(self, wanted: Iterable[tuple[bytes, int]]) -> list[bytes]:
+        """Which objects are not there; see `Backend.missing`."""
+        return [blake3 for blake3, size in wanted if self.size_of(blake3) != size]
+
+    def stored(self) -> Iterator[Stored]:
+        """All objects; see `Backend.stored`."""
+        with _translated(self.root):
+            top = os.path.join(self.root, "blake3")
+            for first in _sorted_names(top):
+                for second in _sorted_names(os.path.join(top, first)):
+                    folder = os.path.join(top, first, second)
+                    for name in _sorted_names(folder):
+                        if len(name) != 2 * DIGEST_SIZE or not is_lower_hex(name):
+                            continue
+                        with contextlib.suppress(FileNotFoundError):
+                            status = os.lstat(os.path.join(folder, name))
+                            yield Stored(bytes.fromhex(name), status.st_size, status.st_mtime_ns // 1000)
+
+    def remove(self, blake3: bytes) -> None:
+        """Remove an object; see `Backend.remove`.
+
+        Crash: a removal that is not durable yet leaves an object that no location names; it is found by age.
+        """
+        with _translated(self.root), contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.root, object_key(blake3)))
 
     def inodes(self) -> Iterator[tuple[int, int]]:
         """Device and inode of the root; see `Backend.inodes`."""
@@ -374,6 +415,13 @@ def _make_folders(path: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
         sync_path(os.path.dirname(path), directory=True)
+
+
+def _sorted_names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _remove_folder(path: str) -> None:

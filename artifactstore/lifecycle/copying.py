@@ -1,0 +1,138 @@
+"""Copies: the objects of packages in a second backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifactstore import events
+from artifactstore.database import fetch
+from artifactstore.errors import IntegrityError, InvalidInputError
+from artifactstore.lifecycle.verify import StoredObject
+from artifactstore.sources import stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from artifactstore.commit import Transaction
+    from artifactstore.database import Connection, Row
+    from artifactstore.objects.backend import Backend
+
+_TOGETHER = 500  # locations copied between two commits
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which packages to copy; everything given must hold.
+
+    Args:
+        package: key of the package's rows.
+    """
+
+    producer: str | None
+    retention_class: str | None
+    package: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """What a copy did.
+
+    Args:
+        location_count: locations that the target has now and had not.
+        object_count: objects that were really written.
+        size: their bytes.
+    """
+
+    location_count: int
+    object_count: int
+    size: int
+
+
+def copy(
+    read: Callable[[], AbstractContextManager[Connection]],
+    new_transaction: Callable[[], AbstractContextManager[Transaction]],
+    source: Backend,
+    target: Backend,
+    chosen: Filter,
+) -> CopyResult:
+    """Add locations on another backend; see `Store.copy`.
+
+    Crash: what was committed is copied; the rest comes the next time.
+    """
+    if source.backend_id == target.backend_id:
+        raise InvalidInputError(f"cannot copy from {source.backend_id!r} to itself")
+    locations = objects = size = 0
+    after = 0
+    while True:
+        with read() as connection:
+            rows = _next(connection, source.backend_id, target.backend_id, chosen, after)
+        if not rows:
+            return CopyResult(locations, objects, size)
+        wanted = {row[0]: StoredObject(row[0], row[1], row[2]) for row in rows}
+        with target.batch() as batch:
+            for entry in wanted.values():
+                with source.open(entry.blake3, entry.size) as raw:
+                    staged, _ = stage(batch, raw)
+                if (staged.digests.blake3, staged.digests.sha256) != (entry.blake3, entry.sha256):
+                    raise IntegrityError(
+                        f"the object blake3:{entry.blake3.hex()} is damaged in backend {source.backend_id}",
+                        hint="run `artifactstore storage verify` and `storage repair`",
+                    )
+                objects += staged.new
+                size += staged.size * staged.new
+            batch.publish()
+        with new_transaction() as transaction:
+            gone = set(target.missing((entry.blake3, entry.size) for entry in wanted.values()))
+            # What a gc has released, or removed from the target, meanwhile is not copied now.
+            still = [
+                row
+                for row in rows
+                if row[0] not in gone and _is_stored(transaction.connection, row, source.backend_id)
+            ]
+            if still:
+                transaction.record(
+                    events.location_added(
+                        package_id, reference=reference, blake3=blake3, size=length, backend_id=target.backend_id
+                    )
+                    for blake3, _, length, reference, package_id in still
+                )
+            locations += len(still)
+        after = rows[-1][3]
+
+
+def _next(connection: Connection, source: str, target: str, chosen: Filter, after: int) -> list[Row]:
+    """blake3, sha256, size, reference and package id of locations that the target lacks, by reference."""
+    conditions = ["l.backend_id = ?", "l.state = 'stored'", "l.sequence > ?"]
+    values: list[object] = [source, after]
+    for condition, value in (
+        ("p.producer = ?", chosen.producer),
+        ("r.retention_class = ?", chosen.retention_class),
+        ("p.sequence = ?", chosen.package),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    return fetch(
+        connection,
+        "SELECT l.blake3, coalesce(f.sha256, p.manifest_sha256), l.size, l.sequence, p.package_id"
+        " FROM storage_locations l LEFT JOIN artifact_files f ON f.sequence = l.sequence"
+        " JOIN artifact_packages p ON p.sequence = l.package_sequence"
+        " JOIN retention_state r ON r.package_sequence = p.sequence"
+        f" WHERE {' AND '.join(conditions)} AND NOT EXISTS (SELECT 1 FROM storage_locations t"
+        "   WHERE t.blake3 = l.blake3 AND t.backend_id = ? AND t.sequence = l.sequence AND t.state <> 'deleted')"
+        " ORDER BY l.sequence LIMIT ?",
+        (*values, target, _TOGETHER),
+    )
+
+
+def _is_stored(connection: Connection, row: Row, source: str) -> bool:
+    return bool(
+        fetch(
+            connection,
+            "SELECT 1 FROM storage_locations WHERE blake3 = ? AND backend_id = ? AND sequence = ?"
+            " AND state <> 'deleted'",
+            (row[0], source, row[3]),
+        )
+    )

@@ -1,0 +1,284 @@
+"""Garbage collection: plan without changing anything, then execute exactly that.
+
+The order makes it safe beside ingest at every moment. First the release of the locations is committed, which
+says the intent; then each object is removed inside a write transaction that has just seen that no live
+location names it; and that transaction records the removal. An ingest looks for the objects that it names
+inside its own commit. So whoever comes second sees what the first one did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from artifactstore import codec, events
+from artifactstore.database import fetch, fetch_one
+from artifactstore.errors import IntegrityError, InvalidInputError, StateError
+from artifactstore.lifecycle import retention
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from artifactstore.commit import Transaction
+    from artifactstore.database import Connection, Row
+    from artifactstore.events import Draft
+    from artifactstore.model import RetentionState
+    from artifactstore.objects.backend import Backend
+
+    NewTransaction = Callable[[], AbstractContextManager[Transaction]]
+
+PLAN_TYPE = "application/vnd.artifactstore.gc-plan.v1+cbor"
+_REMOVED_AT_ONCE = 500  # objects whose removal is one transaction, so that writers never wait long
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPackage:
+    """A package that a plan takes.
+
+    Args:
+        freed_size: bytes of its objects that the plan removes.
+        shared_size: bytes of its objects that stay, since packages outside the plan need them.
+    """
+
+    package_id: str
+    name: str
+    retention_class: str
+    reason: str
+    expires_at: int | None
+    eligible_at: int
+    eligible_by: str
+    file_count: int
+    total_size: int
+    freed_size: int
+    shared_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class GcPlan:
+    """What a gc would do, with everything that decides it.
+
+    Args:
+        object_count: objects that would be removed.
+        freed_size: their bytes, each counted once.
+        shared_size: bytes of objects that lose a user and stay.
+    """
+
+    store_id: str
+    packages: tuple[PlannedPackage, ...]
+    object_count: int
+    freed_size: int
+    shared_size: int
+
+    def to_bytes(self) -> bytes:
+        """The plan as canonical CBOR."""
+        return codec.encode(
+            {
+                "media_type": PLAN_TYPE,
+                "store_id": self.store_id,
+                "object_count": self.object_count,
+                "freed_size": self.freed_size,
+                "shared_size": self.shared_size,
+                "packages": [
+                    {name: getattr(package, name) for name in PlannedPackage.__slots__}
+                    for package in self.packages
+                ],
+            }
+        )
+
+    @property
+    def digest(self) -> bytes:
+        """Raw sha256 of `to_bytes`."""
+        return hashlib.sha256(self.to_bytes()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class GcResult:
+    """What a gc did.
+
+    Args:
+        collected: ids of packages that are collected now.
+        passed_over: ids of planned packages that a hold or an extension saved at the last moment.
+        removed_count: objects removed, also those that an interrupted gc had left.
+        removed_size: their bytes.
+    """
+
+    plan: GcPlan
+    collected: tuple[str, ...]
+    passed_over: tuple[str, ...]
+    removed_count: int
+    removed_size: int
+
+
+def plan(connection: Connection, store_id: uuid.UUID, now: int, wanted: list[str] | None = None) -> GcPlan:
+    """Decide what may go now. Reads only the candidates and their objects.
+
+    Args:
+        now: microseconds, of the clock.
+        wanted: only these packages; all that are eligible if None.
+    """
+    states = [state for state in retention.eligible(connection) if retention.may_be_collected(state, now)]
+    if wanted is not None:
+        names = set(wanted)
+        states = [state for state in states if state.package_id in names]
+    chosen = json.dumps([state.sequence for state in states])
+    objects = {
+        (blake3, backend_id): (size, bool(stays))
+        for blake3, backend_id, size, stays in fetch(connection, _OBJECTS, (chosen, chosen))
+    }
+    freed = [size for size, stays in objects.values() if not stays]
+    return GcPlan(
+        store_id=str(store_id),
+        packages=tuple(_planned(connection, state, objects) for state in states),
+        object_count=len(freed),
+        freed_size=sum(freed),
+        shared_size=sum(size for size, stays in objects.values() if stays),
+    )
+
+
+# The objects of the chosen packages, and whether anybody else needs them.
+_OBJECTS = """
+    WITH chosen AS MATERIALIZED (SELECT value AS sequence FROM json_each(?)),
+    objects AS MATERIALIZED (
+      SELECT DISTINCT l.blake3, l.backend_id, l.size FROM chosen c
+      CROSS JOIN storage_locations l ON l.package_sequence = c.sequence AND l.state <> 'deleted')
+    SELECT o.blake3, o.backend_id, o.size, EXISTS (
+      SELECT 1 FROM storage_locations x WHERE x.blake3 = o.blake3 AND x.backend_id = o.backend_id
+      AND x.state <> 'deleted' AND x.package_sequence NOT IN (SELECT value FROM json_each(?)))
+    FROM objects o"""
+
+
+def _planned(
+    connection: Connection, state: RetentionState, objects: Mapping[tuple[bytes, str], tuple[int, bool]]
+) -> PlannedPackage:
+    [(files, size)] = fetch(
+        connection,
+        "SELECT file_count, total_size FROM artifact_packages WHERE sequence = ?",
+        (state.sequence,),
+    )
+    used = {(blake3, backend_id) for _, blake3, backend_id in _live(connection, state.sequence)}
+    return PlannedPackage(
+        package_id=state.package_id,
+        name=state.name,
+        retention_class=state.retention_class,
+        reason=state.eligible_reason or retention.EXPIRED,
+        expires_at=state.expires_at,
+        eligible_at=state.eligible_at or 0,
+        eligible_by=state.eligible_by or "",
+        file_count=files,
+        total_size=size,
+        freed_size=sum(objects[key][0] for key in used if not objects[key][1]),
+        shared_size=sum(objects[key][0] for key in used if objects[key][1]),
+    )
+
+
+def _live(connection: Connection, package: int) -> list[Row]:
+    """Reference, blake3 and backend of each location of a package that is not released."""
+    return fetch(
+        connection,
+        "SELECT sequence, blake3, backend_id FROM storage_locations"
+        " WHERE package_sequence = ? AND state <> 'deleted' ORDER BY sequence, backend_id",
+        (package,),
+    )
+
+
+def decode_plan(data: bytes) -> GcPlan:
+    """Read a plan that `GcPlan.to_bytes` wrote.
+
+    Raises:
+        IntegrityError: it was altered or cut, or is no plan.
+    """
+    document: Any = codec.decode(data)
+    try:
+        if document.pop("media_type") != PLAN_TYPE:
+            raise TypeError("its media type is another one")
+        packages = tuple(PlannedPackage(**entry) for entry in document.pop("packages"))
+        return GcPlan(packages=packages, **document)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise IntegrityError(f"not a gc plan: {error}", code="not-a-plan") from error
+
+
+def check_plan(connection: Connection, planned: GcPlan, store_id: uuid.UUID, now: int) -> None:
+    """Refuse a plan that is not exactly what would be planned now for the same packages.
+
+    Raises:
+        InvalidInputError: it is of another store.
+        StateError: a hold, an extension, another gc or a new user of the bytes came between.
+    """
+    if planned.store_id != str(store_id):
+        raise InvalidInputError(
+            f"the plan is for the store {planned.store_id}, this is {store_id}", code="plan-of-another-store"
+        )
+    today = plan(connection, store_id, now, [package.package_id for package in planned.packages])
+    if today != planned:
+        missing = {entry.package_id for entry in planned.packages} - {
+            entry.package_id for entry in today.packages
+        }
+        reason = f"{min(missing)} may not go any more" if missing else "other packages share its bytes now"
+        raise StateError(f"the plan is stale: {reason}", hint="make a new plan", code="plan-stale")
+
+
+def release(
+    new_transaction: NewTransaction, planned: GcPlan, now: Callable[[], int]
+) -> Iterator[tuple[str, bool]]:
+    """Release the locations of each planned package, a transaction each, deciding again under the lock.
+
+    Returns:
+        Each package's id and whether it was collected.
+    Crash: a package is collected or it is not; its objects are removed by the next gc.
+    """
+    digest = planned.digest
+    for package in planned.packages:
+        with new_transaction() as transaction:
+            connection = transaction.connection
+            row = fetch_one(
+                connection,
+                "SELECT sequence FROM artifact_packages WHERE package_id = ?",
+                (uuid.UUID(package.package_id).bytes,),
+            )
+            state = None if row is None else retention.state_of(connection, row[0])
+            collected = state is not None and retention.may_be_collected(state, now())
+            if state is not None and collected:
+                transaction.record(_released(connection, state, digest))
+        yield package.package_id, collected
+
+
+def _released(connection: Connection, state: RetentionState, digest: bytes) -> Iterator[Draft]:
+    package_id = uuid.UUID(state.package_id).bytes
+    for reference, blake3, backend_id in _live(connection, state.sequence):
+        yield events.location_deleted(package_id, reference=reference, blake3=blake3, backend_id=backend_id)
+    reason = state.eligible_reason or retention.EXPIRED
+    yield events.garbage_collected(package_id, reason=reason, plan_digest=digest)
+
+
+def remove_objects(
+    new_transaction: NewTransaction, backends: Mapping[str, Backend]
+) -> Iterator[tuple[int, int]]:
+    """Remove the bytes of all objects whose last location is released, some at a time.
+
+    Returns:
+        Count and bytes of each transaction.
+    Crash: an object that is gone but not recorded is recorded by the next gc; removing is idempotent.
+    """
+    while True:
+        with new_transaction() as transaction:
+            pending = fetch(
+                transaction.connection,
+                "SELECT d.blake3, d.backend_id, d.size FROM pending_deletions d WHERE NOT EXISTS"
+                " (SELECT 1 FROM storage_locations l WHERE l.blake3 = d.blake3"
+                "  AND l.backend_id = d.backend_id AND l.state <> 'deleted')"
+                f" AND d.backend_id IN ({', '.join('?' * len(backends))}) LIMIT ?",
+                (*backends, _REMOVED_AT_ONCE),
+            )
+            if not pending:
+                return
+            for blake3, backend_id, _ in pending:
+                backends[backend_id].remove(blake3)
+            transaction.record(
+                events.object_deleted(blake3=blake3, size=size, backend_id=backend_id)
+                for blake3, backend_id, size in pending
+            )
+        yield len(pending), sum(size for _, _, size in pending)

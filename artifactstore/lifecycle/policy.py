@@ -1,0 +1,103 @@
+"""The retention policy: the classes of the store's log, overridden by an operator's TOML file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from artifactstore.errors import InvalidInputError, SettingsError
+from artifactstore.lifecycle.durations import DURATION_MAX
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+_CLASS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+_TABLE = "retention_classes"
+_DURATION = "default_duration_seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPolicy:
+    """How long packages of a class are kept.
+
+    What it decides is written into the event of each package, so a later change moves nothing that exists.
+
+    Args:
+        overrides: class to seconds after finalize, None for ever; wins over the store's own classes and
+            may name further ones.
+    """
+
+    overrides: Mapping[str, int | None] = field(default_factory=dict)
+
+    def duration(self, retention_class: str, known: Mapping[str, int | None]) -> int | None:
+        """Seconds that a new package of a class is kept after finalize; None is for ever.
+
+        Args:
+            known: the classes of the store's log.
+        Raises:
+            InvalidInputError: neither the store nor the policy knows the class.
+        """
+        classes = {**known, **self.overrides}
+        if retention_class not in classes:
+            raise InvalidInputError(
+                f"unknown retention class {retention_class[:80]!r}",
+                hint=f"one of {', '.join(sorted(classes))}",
+                code="unknown-retention-class",
+            )
+        return classes[retention_class]
+
+
+def read_policy(path: str | os.PathLike[str]) -> RetentionPolicy:
+    """Read `ARTIFACTSTORE_RETENTION_CONFIG_PATH`.
+
+    Raises:
+        SettingsError: the file is missing, no TOML, or says something unknown or absurd; with file and line.
+    Source: the operator guide, "Retention policy TOML".
+    """
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        document = tomllib.loads(data.decode())
+    except OSError as error:
+        raise SettingsError(f"cannot read the retention policy {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # The message of tomllib ends with the line and the column.
+        raise SettingsError(f"the retention policy {path} is not TOML: {error}") from error
+    lines = data.decode().splitlines()
+    for name in document:
+        if name != _TABLE:
+            raise _refused(path, lines, name, f"unknown table {name!r}", f"only [{_TABLE}.<class>] is known")
+    classes = document.get(_TABLE, {})
+    if not isinstance(classes, dict):
+        raise _refused(path, lines, _TABLE, f"{_TABLE!r} is not a table", f"write [{_TABLE}.<class>]")
+    return RetentionPolicy({name: _checked(path, lines, name, entry) for name, entry in classes.items()})
+
+
+def _checked(path: str | os.PathLike[str], lines: list[str], name: str, entry: Any) -> int | None:
+    if not _CLASS_NAME.fullmatch(name):
+        raise _refused(path, lines, name, f"{name!r} is no name of a class", "small letters, digits, hyphens")
+    if not isinstance(entry, dict):
+        raise _refused(path, lines, name, f"{name!r} is not a table", f"write [{_TABLE}.{name}]")
+    for key in entry:
+        if key != _DURATION:
+            raise _refused(path, lines, key, f"unknown key {key!r} of {name!r}", f"only {_DURATION} is known")
+    seconds = entry.get(_DURATION)
+    if seconds is None:
+        return None
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds <= DURATION_MAX:
+        rule = f"a whole number of seconds, 1 to {DURATION_MAX} (1,000 years)"
+        raise _refused(path, lines, str(seconds), f"{_DURATION} of {name!r} is {seconds!r}", rule)
+    return seconds
+
+
+def _refused(
+    path: str | os.PathLike[str], lines: list[str], word: str, message: str, hint: str
+) -> SettingsError:
+    """An error with the line where the offending word stands."""
+    found = next((number for number, line in enumerate(lines, start=1) if word in line), None)
+    where = f"{path}:{found}" if found else str(path)
+    return SettingsError(f"{where}: {message}", hint=hint)

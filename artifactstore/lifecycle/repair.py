@@ -1,0 +1,189 @@
+"""Repair: a failed location gets its bytes again from wherever they still are."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifactstore import events
+from artifactstore.check import walk_files
+from artifactstore.database import fetch
+from artifactstore.errors import ArtifactStoreError, InvalidInputError
+from artifactstore.lifecycle.verify import Failure, StoredObject, check, live_locations, packages_of
+from artifactstore.sources import file_digests, open_source, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from artifactstore.commit import Transaction
+    from artifactstore.database import Connection
+    from artifactstore.digest import DigestPair
+    from artifactstore.objects.backend import Backend
+    from artifactstore.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """An object that is whole again.
+
+    Args:
+        origin: `backend ID`, `directory`, or `in place` if it was whole all the time.
+    """
+
+    blake3: bytes
+    backend_id: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unhealed:
+    """An object that nobody could give back.
+
+    Args:
+        holds: ids of the holds on the packages that it hurts.
+    """
+
+    failure: Failure
+    holds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RepairResult:
+    """What a repair did."""
+
+    healed: tuple[Healed, ...]
+    unhealed: tuple[Unhealed, ...]
+
+
+def repair(
+    read: Callable[[], AbstractContextManager[Connection]],
+    new_transaction: Callable[[], AbstractContextManager[Transaction]],
+    backends: Mapping[str, Backend],
+    backend: Backend,
+    directory: str | None,
+) -> RepairResult:
+    """Heal every failed object of a backend; see `Store.repair`.
+
+    Crash: an object is whole before the log says so; the next repair finds it whole and says it.
+    """
+    with read() as connection:
+        failed = _failed(connection, backend.backend_id)
+    offered = {} if directory is None else _offered(directory, {wanted.size for wanted, _ in failed})
+    healed: list[Healed] = []
+    unhealed: list[Unhealed] = []
+    for wanted, reason in failed:
+        origin = _heal(read, backends, backend, wanted, offered)
+        if origin is None:
+            with read() as connection:
+                failure = Failure(
+                    wanted.blake3, backend.backend_id, reason, packages_of(connection, wanted.blake3)
+                )
+                unhealed.append(Unhealed(failure, _holds(connection, wanted.blake3)))
+            continue
+        with new_transaction() as transaction:
+            # Under the lock, since a gc may have come between.
+            if check(backend, wanted) is None:
+                record_repaired(transaction, backend.backend_id, wanted.blake3, origin)
+                healed.append(Healed(wanted.blake3, backend.backend_id, origin))
+    return RepairResult(tuple(healed), tuple(unhealed))
+
+
+def record_repaired(transaction: Transaction, backend_id: str, blake3: bytes, origin: str) -> None:
+    """Say of each live location of an object that its bytes are there again."""
+    drafts = [
+        events.location_repaired(
+            package_id, reference=reference, blake3=blake3, backend_id=backend_id, origin=origin
+        )
+        for reference, package_id in live_locations(transaction.connection, blake3, backend_id)
+    ]
+    if drafts:
+        transaction.record(drafts)
+
+
+def _failed(connection: Connection, backend_id: str) -> list[tuple[StoredObject, str]]:
+    rows = fetch(
+        connection,
+        "SELECT l.blake3, coalesce(f.sha256, p.manifest_sha256), l.size, l.failure FROM storage_locations l"
+        " LEFT JOIN artifact_files f ON f.sequence = l.sequence"
+        " JOIN artifact_packages p ON p.sequence = l.package_sequence"
+        " WHERE l.backend_id = ? AND l.state = 'failed' GROUP BY l.blake3 ORDER BY l.blake3",
+        (backend_id,),
+    )
+    return [(StoredObject(blake3, sha256, size), failure) for blake3, sha256, size, failure in rows]
+
+
+def _heal(
+    read: Callable[[], AbstractContextManager[Connection]],
+    backends: Mapping[str, Backend],
+    backend: Backend,
+    wanted: StoredObject,
+    offered: Mapping[DigestPair, str],
+) -> str | None:
+    """Put the bytes back; the origin that had them, or None."""
+    if check(backend, wanted) is None:
+        return "in place"
+    with read() as connection:
+        others = [
+            row[0]
+            for row in fetch(
+                connection,
+                "SELECT DISTINCT backend_id FROM storage_locations"
+                " WHERE blake3 = ? AND state = 'stored' AND backend_id <> ?",
+                (wanted.blake3, backend.backend_id),
+            )
+        ]
+    for other in others:
+        source = backends.get(other)
+        if source is None or check(source, wanted) is not None:
+            continue
+        with source.open(wanted.blake3, wanted.size) as raw:
+            if _put(backend, wanted, raw):
+                return f"backend {other}"
+    for digests, path in offered.items():
+        if digests.blake3 == wanted.blake3 and _put(backend, wanted, path):
+            return "directory"
+    return None
+
+
+def _put(backend: Backend, wanted: StoredObject, source: Source) -> bool:
+    """Store the source in the place of a damaged object, if it is that object."""
+    with backend.batch(damaged=frozenset((wanted.blake3,))) as batch:
+        staged, _ = stage(batch, source)
+        if (staged.digests.blake3, staged.digests.sha256) != (wanted.blake3, wanted.sha256):
+            return False
+        batch.publish()
+    return True
+
+
+def _offered(directory: str, sizes: set[int]) -> dict[DigestPair, str]:
+    """The files of a directory that have a size in question, by digest."""
+    if not os.path.isdir(directory):
+        raise InvalidInputError(f"cannot repair from {directory!r}: it is no directory")
+    found: dict[DigestPair, str] = {}
+    for path, regular in walk_files(directory):
+        full = os.path.join(directory, path)
+        if not regular or os.lstat(full).st_size not in sizes:
+            continue
+        try:
+            descriptor = open_source(full)
+        except ArtifactStoreError:
+            continue
+        try:
+            found[file_digests(descriptor)] = full
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def _holds(connection: Connection, blake3: bytes) -> tuple[str, ...]:
+    rows = fetch(
+        connection,
+        "SELECT DISTINCT h.hold_id FROM storage_locations l"
+        " JOIN retention_holds h ON h.package_sequence = l.package_sequence"
+        " WHERE l.blake3 = ? AND l.state <> 'deleted' AND h.released_at IS NULL ORDER BY h.hold_id",
+        (blake3,),
+    )
+    return tuple(str(uuid.UUID(bytes=row[0])) for row in rows)

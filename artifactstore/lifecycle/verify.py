@@ -1,0 +1,304 @@
+"""Verify: read objects again, recompute both digests, and say what was found.
+
+Each object is read once, however many packages share it; each of its locations gets an event. Results are
+committed some hundred objects at a time, so a verify that is killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from artifactstore import events
+from artifactstore.database import fetch
+from artifactstore.digest import Hasher
+from artifactstore.errors import ArtifactStoreError, IntegrityError, InvalidInputError, ObjectNotFoundError
+from artifactstore.lifecycle.projection import DELETED, FAILED
+from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.objects.ring import pump
+from artifactstore.reader import fill_from
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from artifactstore.commit import Transaction
+    from artifactstore.database import Connection
+    from artifactstore.digest import DigestPair
+    from artifactstore.objects.backend import Backend
+
+MISSING = "missing"
+TRUNCATED = "wrong size"
+DIFFERENT = "digest differs"
+UNREADABLE = "unreadable"
+
+_WORKERS = 2
+_AHEAD = 64  # objects handed out before their results are wanted
+_TOGETHER = 500  # objects whose results are one transaction
+_SAMPLE_BASE = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a verify may do, and of what; everything given must hold.
+
+    Args:
+        max_bytes: stop when so many bytes were read.
+        max_seconds: stop after so long.
+        verified_before: microseconds; only what was not verified since then.
+        sample: share of the objects, over 0 and up to 1.
+        package: only the objects of this package, by the key of its rows.
+        failed_only: only locations that are marked failed.
+    """
+
+    max_bytes: int | None = None
+    max_seconds: float | None = None
+    verified_before: int | None = None
+    sample: float | None = None
+    package: int | None = None
+    failed_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and not 0 < self.sample <= 1:
+            raise InvalidInputError(f"a sample is over 0% and up to 100%, not {self.sample:.4g}")
+        for name, value in (("bytes", self.max_bytes), ("seconds", self.max_seconds)):
+            if value is not None and value <= 0:
+                raise InvalidInputError(f"a budget of {value:g} {name} verifies nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An object whose bytes are not what the log says, and who is hurt by that."""
+
+    blake3: bytes
+    backend_id: str
+    reason: str
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What a verify found.
+
+    Args:
+        object_count: objects read.
+        location_count: their locations.
+        size: bytes read.
+        complete: False if a budget ended it.
+    """
+
+    object_count: int
+    location_count: int
+    size: int
+    failures: tuple[Failure, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in a backend, with the digests that its bytes must have."""
+
+    blake3: bytes
+    sha256: bytes
+    size: int
+
+
+def objects(
+    connection: Connection, backend_id: str, budget: Budget, started: int, limit: int, after: tuple[int, int]
+) -> list[tuple[StoredObject, tuple[int, int]]]:
+    """The next objects to read, the longest unverified first, each with its place in that order.
+
+    Args:
+        started: microseconds; what was verified later is done already.
+        after: the place of the last object seen.
+    """
+    conditions = ["l.backend_id = ?", f"l.state <> '{DELETED}'"]
+    values: list[object] = [backend_id]
+    if budget.package is not None:
+        conditions.append("l.package_sequence = ?")
+        values.append(budget.package)
+    if budget.failed_only:
+        conditions.append(f"l.state = '{FAILED}'")
+    before = started if budget.verified_before is None else min(started, budget.verified_before)
+    found: list[tuple[StoredObject, tuple[int, int]]] = []
+    # What was never verified comes first; an index keeps both halves in order.
+    halves: list[tuple[str, tuple[int, ...]]] = []
+    if after[0] < 0:
+        halves.append(("l.verified_at IS NULL AND l.sequence > ?", (after[1],)))
+    halves.append(
+        (
+            "l.verified_at <= ? AND (l.verified_at, l.sequence) > (?, ?)",
+            (before, *((-1, 0) if after[0] < 0 else after)),
+        )
+    )
+    for condition, further in halves:
+        if len(found) >= limit:
+            break
+        rows = fetch(
+            connection,
+            "SELECT l.blake3, coalesce(f.sha256, p.manifest_sha256), l.size, coalesce(l.verified_at, -1),"
+            " l.sequence FROM storage_locations l LEFT JOIN artifact_files f ON f.sequence = l.sequence"
+            " JOIN artifact_packages p ON p.sequence = l.package_sequence"
+            f" WHERE {' AND '.join((*conditions, condition))}"
+            " ORDER BY l.verified_at, l.sequence LIMIT ?",
+            (*values, *further, limit - len(found)),
+        )
+        found += [
+            (StoredObject(blake3, sha256, size), (verified_at, sequence))
+            for blake3, sha256, size, verified_at, sequence in rows
+        ]
+    return found
+
+
+def check(backend: Backend, wanted: StoredObject) -> str | None:
+    """Read an object and compare it; None if it is right, else what is wrong."""
+    try:
+        with backend.open(wanted.blake3, wanted.size) as raw:
+            digests = _digests(raw, wanted.size)
+    except ObjectNotFoundError:
+        return MISSING
+    except IntegrityError:
+        return TRUNCATED
+    except (ArtifactStoreError, OSError):
+        return UNREADABLE
+    return None if (digests.blake3, digests.sha256) == (wanted.blake3, wanted.sha256) else DIFFERENT
+
+
+def _digests(raw: io.RawIOBase, size: int) -> DigestPair:
+    hasher = Hasher()
+    if size < SMALL_FILE:
+        hasher.update(raw.read(size + 1) or b"")
+    else:
+        pump(
+            fill_from(raw),
+            (
+                (lambda view, _offset: hasher.update_sha256(view), 1),
+                (lambda view, _offset: hasher.update_blake3(view), 1),
+            ),
+        )
+    return hasher.pair()
+
+
+def run(
+    backend: Backend,
+    read: Callable[[], AbstractContextManager[Connection]],
+    new_transaction: Callable[[], AbstractContextManager[Transaction]],
+    budget: Budget,
+    started: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> VerifyResult:
+    """Verify what the budget allows, the longest unverified first.
+
+    Args:
+        started: microseconds, not before the newest event.
+        on_progress: called with objects and bytes done so far.
+    Crash: what was committed is verified; the rest comes first the next time.
+    """
+    give_up = None if budget.max_seconds is None else time.monotonic() + budget.max_seconds
+    seed = uuid.uuid4().int % _SAMPLE_BASE
+    count = places = size = 0
+    failures: list[Failure] = []
+    after = (-1, 0)
+    complete = True
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="artifactstore-verify") as pool:
+        while complete:
+            with read() as connection:
+                batch = objects(connection, backend.backend_id, budget, started, _TOGETHER, after)
+            if not batch:
+                break
+            after = batch[-1][1]
+            distinct = {wanted.blake3: wanted for wanted, _ in batch if _is_sampled(wanted, budget, seed)}
+            checked: list[tuple[StoredObject, str | None]] = []
+            for wanted, failure in _checked(pool, backend, list(distinct.values())):
+                checked.append((wanted, failure))
+                count += 1
+                size += wanted.size
+                if on_progress is not None:
+                    on_progress(count, size)
+                if (budget.max_bytes is not None and size >= budget.max_bytes) or (
+                    give_up is not None and time.monotonic() >= give_up
+                ):
+                    complete = False
+                    break
+            with new_transaction() as transaction:
+                recorded = replace(transaction, recorded_at=max(transaction.recorded_at, started + 1))
+                places += _record(recorded, backend.backend_id, checked)
+                failures += [
+                    Failure(
+                        wanted.blake3,
+                        backend.backend_id,
+                        failure,
+                        packages_of(transaction.connection, wanted.blake3),
+                    )
+                    for wanted, failure in checked
+                    if failure is not None
+                ]
+    return VerifyResult(count, places, size, tuple(failures), complete)
+
+
+def _is_sampled(wanted: StoredObject, budget: Budget, seed: int) -> bool:
+    if budget.sample is None:
+        return True
+    place = (int.from_bytes(wanted.blake3[:4], "big") ^ seed) % _SAMPLE_BASE
+    return place < budget.sample * _SAMPLE_BASE
+
+
+def _checked(
+    pool: ThreadPoolExecutor, backend: Backend, wanted: list[StoredObject]
+) -> Iterator[tuple[StoredObject, str | None]]:
+    """Small objects side by side; a large one uses all cores by itself."""
+    ahead: deque[tuple[StoredObject, Future[str | None]]] = deque()
+    for entry in wanted:
+        if entry.size >= SMALL_FILE:
+            yield entry, check(backend, entry)
+            continue
+        ahead.append((entry, pool.submit(check, backend, entry)))
+        if len(ahead) >= _AHEAD:
+            done, future = ahead.popleft()
+            yield done, future.result()
+    while ahead:
+        done, future = ahead.popleft()
+        yield done, future.result()
+
+
+def _record(transaction: Transaction, backend_id: str, checked: list[tuple[StoredObject, str | None]]) -> int:
+    """One event for each live location of each object."""
+    drafts = [
+        events.location_verified(
+            package_id, reference=reference, blake3=wanted.blake3, backend_id=backend_id, failure=failure
+        )
+        for wanted, failure in checked
+        for reference, package_id in live_locations(transaction.connection, wanted.blake3, backend_id)
+    ]
+    if drafts:
+        transaction.record(drafts)
+    return len(drafts)
+
+
+def live_locations(connection: Connection, blake3: bytes, backend_id: str) -> list[tuple[int, bytes]]:
+    """Reference and package id of each location of an object in a backend that is not released."""
+    rows = fetch(
+        connection,
+        "SELECT l.sequence, p.package_id FROM storage_locations l"
+        " JOIN artifact_packages p ON p.sequence = l.package_sequence"
+        f" WHERE l.blake3 = ? AND l.backend_id = ? AND l.state <> '{DELETED}' ORDER BY l.sequence",
+        (blake3, backend_id),
+    )
+    return [(reference, package_id) for reference, package_id in rows]
+
+
+def packages_of(connection: Connection, blake3: bytes) -> tuple[str, ...]:
+    """The ids of the packages that need an object."""
+    rows = fetch(
+        connection,
+        "SELECT DISTINCT p.package_id FROM storage_locations l"
+        " JOIN artifact_packages p ON p.sequence = l.package_sequence"
+        f" WHERE l.blake3 = ? AND l.state <> '{DELETED}' ORDER BY p.sequence",
+        (blake3,),
+    )
+    return tuple(str(uuid.UUID(bytes=row[0])) for row in rows)
