@@ -101,8 +101,16 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH + ENVELOPE_DEPTH) -> Value
 
 
 def decode_trusted(data: bytes) -> Value:
-    """Decode what this store wrote itself; whether it is still that, its hashes tell."""
-    value: Value = cbor2.loads(data)
+    """Decode what this store wrote itself; whether it is still that, its hashes tell.
+
+    Raises:
+        IntegrityError: it is no CBOR.
+    """
+    try:
+        value: Value = cbor2.loads(data)
+    except cbor2.CBORError as error:
+        message = f"not CBOR: {error}"
+        raise IntegrityError(message, code="not-canonical") from error
     return value
 
 
@@ -112,11 +120,10 @@ def decode_sequence(encodings: Sequence[bytes]) -> Sequence[Value]:
     Raises:
         IntegrityError: they are not one item each.
     """
-    try:
-        values: list[Value] = cbor2.loads(array_head(len(encodings)) + b"".join(encodings))
-    except cbor2.CBORError as error:
-        message = f"not CBOR: {error}"
-        raise IntegrityError(message, code="not-canonical") from error
+    # A null at the end: with an item too many in between, something else stands in its place.
+    values = decode_trusted(array_head(len(encodings) + 1) + b"".join(encodings) + b"\xf6")
+    if not isinstance(values, list) or values.pop() is not None:
+        raise IntegrityError("not CBOR: an encoding holds more than one item", code="not-canonical")
     return values
 
 
@@ -136,7 +143,9 @@ def check_encodable(value: object, *, where: str = "", max_depth: int = MAX_DEPT
             _check_text(item, place)
         elif isinstance(item, int):
             if not INTEGER_MIN <= item <= INTEGER_MAX:
-                _refuse(place, f"the integer {_shorten(str(item))} does not fit into 64 bits")
+                # Python refuses to write very long integers in decimal.
+                shown = str(item) if item.bit_length() < 1000 else hex(item)
+                _refuse(place, f"the integer {_shorten(shown)} does not fit into 64 bits")
         elif isinstance(item, float):
             if not math.isfinite(item):
                 _refuse(place, f"{item} is not a JSON number")
@@ -185,7 +194,9 @@ def _shorten(text: str) -> str:
 
 
 def _refuse(place: str, rule: str) -> NoReturn:
-    message = f"{_shorten_place(place)}: {rule}" if place else rule
+    # The place holds keys of a foreign document.
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _shorten_place(place))
+    message = f"{shown}: {rule}" if place else rule
     raise InvalidInputError(message, code="not-json-shaped")
 
 

@@ -7,6 +7,7 @@ This module is the only one that touches the database file. Nothing else in the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -221,7 +222,10 @@ class Database:
         """
         with _translated(self.path), self._writers_turn():
             if self._writer is None:
-                self._writer = self._connect()
+                writer = self._connect()
+                # A restored backup comes with a rollback journal, under which FULL can lose a commit.
+                writer.pragma("journal_mode", "wal")
+                self._writer = writer
             with self._writer:
                 yield self._writer
 
@@ -394,5 +398,16 @@ def _translated(path: str) -> Iterator[None]:
         raise IntegrityError(f"{path} is damaged or not SQLite: {error}", code="database-damaged") from error
     except apsw.IOError as error:
         raise BackendError(f"reading or writing {path} failed: {error}", retryable=True) from error
+    except apsw.ConstraintError as error:
+        raise IntegrityError(f"what the log of {path} says contradicts itself: {error}") from error
     except PermissionError as error:
         raise AccessError(f"no permission for {error.filename or path}") from error
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            raise AccessError(f"{path} is on a read-only file system", hint="remount it writable") from error
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise BackendError(
+            f"reading or writing {error.filename or path} failed: {error.strerror}",
+            code="disk-full" if full else None,
+            retryable=True,
+        ) from error

@@ -410,11 +410,21 @@ def read(connection: Connection, *, after: int, limit: int = -1) -> Iterator[Eve
         (after, limit),
     )
     while block := list(islice(rows, _ROWS)):
-        payloads = codec.decode_sequence([row[6] for row in block])
+        try:
+            payloads = codec.decode_sequence([row[6] for row in block])
+        except IntegrityError:
+            payloads = [_decode_payload(row[0], row[6]) for row in block]
         for row, payload in zip(block, payloads, strict=True):
             if not isinstance(payload, dict):
                 raise IntegrityError(f"the payload of event {row[0]} is not a map")
             yield Event._make((*row[:6], payload, row[7]))
+
+
+def _decode_payload(sequence: int, payload: bytes) -> Value:
+    try:
+        return codec.decode(payload)
+    except IntegrityError as error:
+        raise IntegrityError(f"the payload of event {sequence} is {error.message}") from error
 
 
 def to_json(event: Event) -> dict[str, Value]:

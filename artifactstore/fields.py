@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 from artifactstore import codec
 from artifactstore.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from artifactstore.codec import Value
 
 LABEL_MAX = 255  # characters
@@ -43,16 +42,22 @@ def check_label(value: str, *, field: str) -> str:
 def check_metadata(metadata: Mapping[str, Value]) -> dict[str, Value]:
     """Return a copy of the metadata if JSON can say it and it is at most 1 MiB.
 
+    The copy is what its encoding says: subclasses of numbers and texts, which may show themselves in other
+    ways, become plain values, so that the views are the same now and after a replay.
+
     Raises:
         InvalidInputError: names the place and the rule.
     """
-    copy = dict(metadata)
-    codec.check_json_shaped(copy, name="metadata")
-    size = len(codec.encode(copy))
-    if size > METADATA_MAX:
+    if not isinstance(metadata, Mapping):
+        message = f"metadata must be a mapping, not {type(metadata).__name__}"
+        raise InvalidInputError(message, code="not-json-shaped")
+    document = dict(metadata)
+    codec.check_json_shaped(document, name="metadata")
+    encoded = codec.encode(document)
+    if len(encoded) > METADATA_MAX:
         raise InvalidInputError(
-            f"the metadata is {size} bytes long, {METADATA_MAX} are allowed",
+            f"the metadata is {len(encoded)} bytes long, {METADATA_MAX} are allowed",
             hint="store large documents as files of the package",
             code="metadata-too-large",
         )
-    return copy
+    return cast("dict[str, Value]", codec.decode_trusted(encoded))

@@ -56,7 +56,7 @@ def check_details(
         fields.check_label(producer, field="producer"),
         fields.check_label(subject, field="subject"),
         fields.check_label(retention_class, field="retention class"),
-        fields.check_metadata(metadata or {}),
+        fields.check_metadata({} if metadata is None else metadata),
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from artifactstore.database import Connection
 
 LIMIT_MAX = 1000  # items of one page
+METADATA_FILTERS_MAX = 32  # each is a join
 MIN_PREFIX = 4  # hex digits of a shortened id or digest
 
 _PACKAGE_COLUMNS = """
@@ -105,6 +106,7 @@ def list_packages(
         raise InvalidInputError(
             f"unknown status {wanted.status!r}", hint=f"one of {', '.join(model.PACKAGE_STATUSES)}"
         )
+    _check_askable(wanted)
     joins = ["artifact_packages p JOIN retention_state r ON r.package_sequence = p.sequence"]
     conditions: list[str] = []
     values: list[object] = []
@@ -314,6 +316,33 @@ def check_limit(limit: int) -> None:
     """Refuse a page size that is not one."""
     if not 1 <= limit <= LIMIT_MAX:
         raise InvalidInputError(f"a limit is 1 to {LIMIT_MAX}, not {limit}")
+
+
+def check_integer(value: int | None, *, name: str) -> None:
+    """Refuse a number that SQLite cannot compare."""
+    if value is not None and not codec.INTEGER_MIN <= value <= codec.INTEGER_MAX:
+        raise InvalidInputError(f"{name} {value} does not fit into 64 bits")
+
+
+def _check_askable(wanted: PackageFilter) -> None:
+    """Refuse filters that SQLite cannot answer."""
+    check_integer(wanted.created_after, name="created after")
+    check_integer(wanted.created_before, name="created before")
+    texts = (wanted.producer, wanted.subject, wanted.retention_class, wanted.status, wanted.name)
+    for text in (*texts, *wanted.metadata, *wanted.metadata.values()):
+        if text is not None and not _is_unicode(text):
+            raise InvalidInputError(f"the filter {ascii(text)[:80]} is not valid Unicode text")
+    if len(wanted.metadata) > METADATA_FILTERS_MAX:
+        raise InvalidInputError(
+            f"{len(wanted.metadata)} filters of metadata are too many, {METADATA_FILTERS_MAX} are allowed"
+        )
+
+
+def _is_unicode(text: object) -> bool:
+    try:
+        return isinstance(text, str) and bool(text.encode() or True)
+    except UnicodeEncodeError:
+        return False
 
 
 def _prefix_range(digits: str, size: int) -> tuple[bytes, bytes]:

@@ -230,6 +230,7 @@ class StoreReads:
             limit: at most so many.
         """
         queries.check_limit(limit)
+        queries.check_integer(after, name="after")
         with self._database.read() as connection:
             return list(events.read(connection, after=after, limit=limit))
 

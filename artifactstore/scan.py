@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,10 @@ class Selection:
                 f"unknown way with symbolic links: {self.symlinks!r}",
                 hint=f"one of {', '.join(SYMLINK_MODES)}",
             )
+        for globs in (self.include, self.exclude):
+            if isinstance(globs, str):
+                # It would be read as one glob a character.
+                raise InvalidInputError(f"globs must be a tuple of texts, not {globs!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +206,18 @@ class Scan:
         if inside == ".." or inside.startswith("../"):
             self._leave_out(path, "it is a symbolic link that leaves the directory", code="symlink")
             return None
-        is_folder = os.path.isdir(target)
-        if not is_folder and not os.path.isfile(target):
+        try:
+            status = os.stat(target)
+        except OSError:
+            status = None
+        is_folder = status is not None and stat.S_ISDIR(status.st_mode)
+        if status is None or not (is_folder or stat.S_ISREG(status.st_mode)):
             self._leave_out(path, "it is a symbolic link to no file", code="symlink")
             return None
         if not is_folder and not self._included(path):
             return None
+        if (status.st_dev, status.st_ino) in self.store_files:
+            raise _store_inside(path)
         return _entry(name, "" if inside == "." else inside, is_folder=is_folder)
 
     def _leave_out(self, path: str, rule: str, *, code: str) -> None:

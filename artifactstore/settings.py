@@ -50,6 +50,7 @@ __all__ = [
     "Variable",
     "database_path",
     "default_env_file",
+    "in_continuous_integration",
     "load_settings",
     "variables",
 ]
@@ -274,6 +275,12 @@ def default_env_file() -> Path | None:
     """`.env` in the working directory if there is one; a folder of that name is a virtual environment."""
     path = Path(".env")
     return path if os.path.lexists(path) and not path.is_dir() else None
+
+
+def in_continuous_integration(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a CI system runs this process, even if it gives it a terminal: all of them set `CI`."""
+    value = (os.environ if environ is None else environ).get("CI", "")
+    return value.lower() not in {"", "0", "false", "no", "off"}
 
 
 def load_settings(

@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Protocol
 
 from artifactstore.digest import Hasher
-from artifactstore.errors import AccessError, InvalidInputError, SourceChangedError
+from artifactstore.errors import AccessError, ArtifactStoreError, InvalidInputError, SourceChangedError
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.ring import pump
 from artifactstore.paths import printable
@@ -53,7 +53,7 @@ def stage(batch: Batch, source: Source) -> tuple[Staged, bool]:
             return stage_descriptor(batch, descriptor, os.fspath(source), os.fstat(descriptor))
         finally:
             os.close(descriptor)
-    fill = _fill_from_chunks(_chunks_of(source))
+    fill = _reading(_fill_from_chunks(_chunks_of(source)), "the source")
     buffer = bytearray(SMALL_FILE)
     with memoryview(buffer) as view:
         length = fill(view)
@@ -101,7 +101,7 @@ def stage_descriptor(batch: Batch, descriptor: int, name: str, before: os.stat_r
         if before.st_size < SMALL_FILE:
             staged = batch.stage_bytes(_read_small(descriptor, before.st_size))
         else:
-            staged = batch.stage_stream(fill_from_descriptor(descriptor))
+            staged = batch.stage_stream(_reading(fill_from_descriptor(descriptor), printable(name)))
     except OSError as error:
         if isinstance(error, AccessError):
             raise
@@ -156,6 +156,20 @@ def file_digests(descriptor: int) -> DigestPair:
             ),
         )
     return hasher.pair()
+
+
+def _reading(fill: Fill, name: str) -> Fill:
+    """A failure to read is the source's own; without this it would be taken for one of the backend."""
+
+    def guarded(buffer: memoryview) -> int:
+        try:
+            return fill(buffer)
+        except ArtifactStoreError:
+            raise
+        except OSError as error:
+            raise InvalidInputError(f"cannot read {name}: {error.strerror or error}") from error
+
+    return guarded
 
 
 def _fill_from_chunks(chunks: Iterator[Buffer]) -> Fill:

@@ -436,7 +436,8 @@ class Store(StoreReads):
             except (OSError, ValueError):
                 return  # opening it gives the precise error
             if (status.st_dev, status.st_ino) in self._own_files():
-                raise InvalidInputError(f"{os.fspath(source)!r} belongs to the store itself")
+                message = f"{printable(os.fspath(source))} belongs to the store itself"
+                raise InvalidInputError(message, code="store-inside")
 
     def _record_finalized(
         self,

@@ -73,10 +73,14 @@ class _Fold:
         if handler is None:
             message = f"event {event.sequence} has the unknown type {event.type!r}"
             raise IntegrityError(message, hint="was it written by a newer artifactstore?")
-        handler(event)
-        idempotency = event.payload.get("idempotency")
-        if isinstance(idempotency, dict):
-            self._keys.append((idempotency["key"], idempotency["request"], event.sequence))
+        try:
+            handler(event)
+            idempotency = event.payload.get("idempotency")
+            if isinstance(idempotency, dict):
+                self._keys.append((idempotency["key"], idempotency["request"], event.sequence))
+        except (KeyError, TypeError, AttributeError) as error:
+            message = f"event {event.sequence} does not say what a {event.type} says: {error!r}"
+            raise IntegrityError(message) from error
 
     def _class_defined(self, event: Event) -> None:
         payload: Mapping[str, Any] = event.payload
@@ -271,13 +275,14 @@ def replay(connection: Connection) -> int:
 
 
 def drop(connection: Connection) -> None:
-    """Drop all tables but the log, also those of an older version."""
-    names = connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'events' AND name NOT LIKE 'sqlite%'"
-    ).fetchall()
-    for (name,) in names:
-        quoted = str(name).replace('"', '""')
-        connection.execute(f'DROP TABLE "{quoted}"')
+    """Drop everything but the log and its guards, also what an older version or somebody else has made."""
+    log = {schema.statement_text(text) for text in schema.EVENT_STATEMENTS}
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    surplus = [(str(kind), str(name)) for kind, name, sql in rows if schema.statement_text(sql) not in log]
+    # Tables come last, since they take their triggers and indexes with them.
+    for kind, name in sorted(surplus, key=lambda item: item[0] == "table"):
+        quoted = name.replace('"', '""')
+        connection.execute(f'DROP {kind} "{quoted}"')
 
 
 def fingerprint(connection: Connection) -> str:

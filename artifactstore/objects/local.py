@@ -58,7 +58,8 @@ class LocalBackend:
     """
 
     def __init__(self, root: str, *, backend_id: str = "local") -> None:
-        self.root = os.path.abspath(root)
+        # Without links, so that the folders above it can be synced by name.
+        self.root = os.path.realpath(root)
         self._backend_id = backend_id
         self._descriptor: int | None = None
         self._file_system: FileSystem | None = None
@@ -237,15 +238,30 @@ class LocalBatch:
     that a clean-up can tell a dead batch from a slow one.
     """
 
-    def __init__(self, root: str, descriptor: int, file_system: FileSystem, known_folders: set[str]) -> None:
+    def __init__(
+        self,
+        root: str,
+        descriptor: int,
+        file_system: FileSystem,
+        known_folders: set[str],
+        *,
+        keep: bool,
+        damaged: frozenset[bytes],
+    ) -> None:
         self._root = root
+        self._keep = keep
+        self._distrusted = damaged
+        # What was published and is still here under its staged name.
+        self._kept: dict[bytes, str] = {}
         self._root_descriptor = descriptor
         self._file_system = file_system
         self._known_folders = known_folders
         self._name = f"{_STAGING}/{secrets.token_hex(8)}"
         self._descriptor = -1
         self._numbers = itertools.count()
-        # blake3 of what this batch wrote and has not published, with the name of its staged file.
+        # blake3 of what this batch writes or has written and not published, with the name of its staged file.
+        self._reserved: dict[bytes, str] = {}
+        # The part of it that is written to its end.
         self._staged: dict[bytes, str] = {}
         # blake3 of objects that were there before, which must be durable too before anybody names them.
         self._present: set[bytes] = set()
@@ -278,10 +294,12 @@ class LocalBatch:
         """Take bytes that are in memory; see `Batch.stage_bytes`."""
         digests = digest_pair(data)
         size = len(data)
-        if not self._reserve(digests.blake3, size):
+        name = self._reserve(digests.blake3, size)
+        if name is None:
             return Staged(digests, size, new=False)
         with _translated(self._root):
-            write_new(self._staged[digests.blake3], data, folder=self._descriptor, mode=_OBJECT_MODE)
+            write_new(name, data, folder=self._descriptor, mode=_OBJECT_MODE)
+        self._staged[digests.blake3] = name
         return Staged(digests, size, new=True)
 
     def stage_stream(self, fill: Fill) -> Staged:
@@ -300,58 +318,70 @@ class LocalBatch:
                 ),
             )
             digests = hasher.pair()
-            new = self._reserve(digests.blake3, size)
-            if new:
-                os.rename(
-                    name,
-                    self._staged[digests.blake3],
-                    src_dir_fd=self._descriptor,
-                    dst_dir_fd=self._descriptor,
-                )
-            else:
+            reserved = self._reserve(digests.blake3, size)
+            if reserved is None:
                 os.unlink(name, dir_fd=self._descriptor)
-        return Staged(digests, size, new=new)
+                return Staged(digests, size, new=False)
+            os.rename(name, reserved, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        self._staged[digests.blake3] = reserved
+        return Staged(digests, size, new=True)
 
-    def _reserve(self, blake3: bytes, size: int) -> bool:
-        """Decide, once for all threads, whether these bytes must be written, and under which staged name."""
-        if blake3 in self._staged or blake3 in self._present:
-            return False
+    def _reserve(self, blake3: bytes, size: int) -> str | None:
+        """The staged name under which these bytes must be written, once for all threads; None if they need not."""
+        if blake3 in self._reserved or blake3 in self._present or blake3 in self._kept:
+            return None
         try:
             found = os.stat(object_key(blake3), dir_fd=self._root_descriptor, follow_symlinks=False).st_size
         except FileNotFoundError:
             found = -1
-        if found == size:
+        trusted = found == size and blake3 not in self._distrusted
+        if trusted and not self._keep:
             self._present.add(blake3)
-            return False
-        if found >= 0:
+            return None
+        if found >= 0 and not trusted:
             self._damaged.add(blake3)
         name = str(next(self._numbers))
-        return self._staged.setdefault(blake3, name) is name
+        return name if self._reserved.setdefault(blake3, name) is name else None
+
+    def restore(self, missing: Iterable[bytes]) -> bool:
+        """Publish again what a gc has removed since; see `Batch.restore`."""
+        wanted = sorted((blake3, self._kept.get(blake3, "")) for blake3 in missing)
+        if not all(name for _, name in wanted):
+            return False
+        with _translated(self._root):
+            self._publish_each(wanted, set())
+        return True
 
     def publish(self) -> None:
         """Make the staged objects visible and durable; see `Batch.publish`."""
-        if not self._staged and not self._present:
+        # Other threads go on staging meanwhile; what they finish from here on belongs to the next publication.
+        staged = sorted(self._staged.copy().items())
+        present = self._present.copy()
+        if not staged and not present:
             return
         with _translated(self._root):
-            staged = sorted(self._staged.items())
-            if self._file_system.whole_is_cheaper(len(staged) + len(self._present)):
+            if self._file_system.whole_is_cheaper(len(staged) + len(present)):
                 self._file_system.barrier()
                 self._rename(staged)
                 if staged:
                     self._file_system.barrier()
             else:
-                self._publish_each(staged)
-        self._staged.clear()
-        self._present.clear()
-        self._damaged.clear()
+                self._publish_each(staged, present)
+        self._present -= present
+        for blake3, name in staged:
+            if self._keep:
+                self._kept[blake3] = name
+            del self._staged[blake3]
+            del self._reserved[blake3]
+            self._damaged.discard(blake3)
 
-    def _publish_each(self, staged: list[tuple[bytes, str]]) -> None:
+    def _publish_each(self, staged: list[tuple[bytes, str]], present: set[bytes]) -> None:
         """The same with a sync of each file and folder, where one barrier is missing or dear."""
-        present = [object_key(blake3) for blake3 in sorted(self._present)]
+        stored = [object_key(blake3) for blake3 in sorted(present)]
         sync_each(lambda name: sync_path(name, folder=self._descriptor), [name for _, name in staged])
-        sync_each(lambda name: sync_path(name, folder=self._root_descriptor), present)
+        sync_each(lambda name: sync_path(name, folder=self._root_descriptor), stored)
         self._rename(staged)
-        names = [*present, *(object_key(blake3) for blake3, _ in staged)]
+        names = [*stored, *(object_key(blake3) for blake3, _ in staged)]
         folders = sorted(
             {folder for name in names for folder in (name[:12], name[:9], name[:6])}, key=len, reverse=True
         )
@@ -380,11 +410,19 @@ class LocalBatch:
             if blake3 in self._damaged:
                 self._set_aside(key)
             try:
-                os.rename(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
+                self._give_name(name, key)
             except FileNotFoundError:
                 # The folder was known, but somebody has removed it since.
                 _make_leaf(folder, self._root_descriptor)
-                os.rename(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
+                self._give_name(name, key)
+
+    def _give_name(self, name: str, key: str) -> None:
+        if not self._keep:
+            os.rename(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
+            return
+        # An equal object may be there already.
+        with contextlib.suppress(FileExistsError):
+            os.link(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
 
     def _set_aside(self, key: str) -> None:
         """Keep an object of the wrong size for those who will ask how it came about."""
