@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifactstore.database import BUSY_TIMEOUT, Database
+from artifactstore.errors import SettingsError
 from artifactstore.health import probe
 from artifactstore.moment import system_clock
 from artifactstore.objects.local import LocalBackend
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 DATABASE_NAME = "artifactstore.db"
 OBJECTS_NAME = "storage"
+LOCAL = "local"  # id of the backend in a local directory
 
 
 def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
@@ -46,6 +48,7 @@ def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
     """
     if root is None:
         settings = load_settings()
+        _refuse_unbuilt(settings)
         database, objects = settings.database_path, settings.storage_local_root
     else:
         database, objects = Path(root, DATABASE_NAME), Path(root, OBJECTS_NAME)
@@ -53,8 +56,26 @@ def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
 
 
 def open_configured(settings: Settings, *, create: bool) -> Store:
-    """Open the store that the settings name."""
+    """Open the store that the settings name.
+
+    Raises:
+        as `Store.open`; also SettingsError if they ask for what this version does not have.
+    """
+    _refuse_unbuilt(settings)
     return Store.open(settings.database_path, settings.storage_local_root, create=create)
+
+
+def _refuse_unbuilt(settings: Settings) -> None:
+    """A setting that would be ignored is refused: evidence must not go where nobody expects it."""
+    if settings.storage_backends != (LOCAL,) or settings.storage_default_backend != LOCAL:
+        raise SettingsError(
+            "this version has the backend 'local' only",
+            hint="unset ARTIFACTSTORE_STORAGE_BACKENDS and ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND",
+        )
+    if settings.retention_config_path is not None:
+        raise SettingsError(
+            "this version does not read a retention policy", hint="unset ARTIFACTSTORE_RETENTION_CONFIG_PATH"
+        )
 
 
 def configured_database(settings: Settings) -> Database:

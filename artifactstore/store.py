@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from artifactstore import commit, events, fields, packages, queries, rebuild
 from artifactstore.database import BUSY_TIMEOUT, Database
 from artifactstore.digest import Digest
-from artifactstore.errors import ConflictError, InvalidInputError, StateError
+from artifactstore.errors import BackendError, ConflictError, InvalidInputError, StateError
 from artifactstore.idempotency import KnownContent, first_use, request
 from artifactstore.ingest import open_directory, stage_directory
 from artifactstore.lifecycle.retention import DEFAULT_CLASSES
@@ -93,6 +93,12 @@ class Store(StoreReads):
         backend = LocalBackend(os.fspath(objects))
         try:
             if create and not file.exists():
+                try:
+                    backend.check_free()
+                except BackendError:
+                    # Unless another process has just made this very store.
+                    if not file.exists():
+                        raise
                 file.create(lambda connection: _write_first_events(connection, clock, new_id))
             file.check()
             with file.read() as connection:
