@@ -44,6 +44,9 @@ IN_USE = (
     "ARTIFACTSTORE_LOG_FORMAT",
     "ARTIFACTSTORE_NO_PROGRESS",
     "ARTIFACTSTORE_API_URL",
+    "ARTIFACTSTORE_RETENTION_CONFIG_PATH",
+    "ARTIFACTSTORE_STORAGE_BACKENDS",
+    "ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND",
 )
 
 
@@ -220,6 +223,11 @@ def settings_page() -> Iterator[str]:
     rest = [variable.name for variable in variables().values() if variable.name not in IN_USE]
     yield "## In use"
     yield _settings_table(list(IN_USE), said)
+    yield (
+        "An address of an HTTP API, a retention policy and other backends than `local` are refused: this"
+        " version does not have them, and a setting that is ignored would send evidence to a place where"
+        " nobody expects it."
+    )
     yield "## Read and checked, without effect in this version"
     yield _settings_table(rest, said)
 
