@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifactstore.database import BUSY_TIMEOUT, Database
+from artifactstore.errors import SettingsError
 from artifactstore.health import probe
+from artifactstore.lifecycle.policy import read_policy
 from artifactstore.moment import system_clock
 from artifactstore.objects.local import LocalBackend
 from artifactstore.settings import default_env_file, load_settings
 from artifactstore.store import Store
 
 if TYPE_CHECKING:
+    from artifactstore.lifecycle.policy import RetentionPolicy
     from artifactstore.model import Health
     from artifactstore.moment import Clock, IdSource
     from artifactstore.registry import Registry
@@ -21,11 +24,13 @@ if TYPE_CHECKING:
 
 DATABASE_NAME = "artifactstore.db"
 OBJECTS_NAME = "storage"
+LOCAL = "local"  # id of the backend in a local directory
 
 
 def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
     root: str | os.PathLike[str] | None = None,
     *,
+    policy: RetentionPolicy | None = None,
     create: bool = True,
     clock: Clock = system_clock,
     new_id: IdSource | None = None,
@@ -37,6 +42,7 @@ def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
     are in `<root>/storage`. Without one, the `ARTIFACTSTORE_` variables of the environment decide.
 
     Args:
+        policy: how long packages are kept, with a root; without one the environment names its file.
         create: make the store if it is not there; False refuses.
         clock: microseconds since 1970, UTC.
         new_id: source of UUIDv7.
@@ -45,16 +51,53 @@ def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
         as `Store.open`; also SettingsError if the environment is wrong.
     """
     if root is None:
-        settings = load_settings()
-        database, objects = settings.database_path, settings.storage_local_root
-    else:
-        database, objects = Path(root, DATABASE_NAME), Path(root, OBJECTS_NAME)
-    return Store.open(database, objects, create=create, clock=clock, new_id=new_id, busy_timeout=busy_timeout)
+        return open_configured(
+            load_settings(), create=create, clock=clock, new_id=new_id, busy_timeout=busy_timeout
+        )
+    return Store.open(
+        Path(root, DATABASE_NAME),
+        Path(root, OBJECTS_NAME),
+        policy=policy,
+        create=create,
+        clock=clock,
+        new_id=new_id,
+        busy_timeout=busy_timeout,
+    )
 
 
-def open_configured(settings: Settings, *, create: bool) -> Store:
-    """Open the store that the settings name."""
-    return Store.open(settings.database_path, settings.storage_local_root, create=create)
+def open_configured(
+    settings: Settings,
+    *,
+    create: bool,
+    clock: Clock = system_clock,
+    new_id: IdSource | None = None,
+    busy_timeout: float = BUSY_TIMEOUT,
+) -> Store:
+    """Open the store that the settings name.
+
+    Raises:
+        as `Store.open`; also SettingsError if they ask for what this version does not have.
+    """
+    _refuse_unbuilt(settings)
+    policy = settings.retention_config_path
+    return Store.open(
+        settings.database_path,
+        settings.storage_local_root,
+        policy=None if policy is None else read_policy(policy),
+        create=create,
+        clock=clock,
+        new_id=new_id,
+        busy_timeout=busy_timeout,
+    )
+
+
+def _refuse_unbuilt(settings: Settings) -> None:
+    """A setting that would be ignored is refused: evidence must not go where nobody expects it."""
+    if settings.storage_backends != (LOCAL,) or settings.storage_default_backend != LOCAL:
+        raise SettingsError(
+            "this version has the backend 'local' only",
+            hint="unset ARTIFACTSTORE_STORAGE_BACKENDS and ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND",
+        )
 
 
 def configured_database(settings: Settings) -> Database:
@@ -66,7 +109,7 @@ def configured_health(settings: Settings) -> Health:
     """The health of the store that the settings name, also when it cannot be opened. Changes nothing."""
     database = configured_database(settings)
     try:
-        return probe(database, LocalBackend(os.fspath(settings.storage_local_root)), system_clock)
+        return probe(database, [LocalBackend(os.fspath(settings.storage_local_root))], system_clock)
     finally:
         database.close()
 

@@ -7,11 +7,11 @@ import stat
 from typing import TYPE_CHECKING
 
 from artifactstore import manifest as manifests
-from artifactstore.sources import file_digests
 from artifactstore.errors import AccessError, InvalidInputError
 from artifactstore.manifest import Manifest
 from artifactstore.model import CheckResult
 from artifactstore.paths import printable
+from artifactstore.sources import file_digests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

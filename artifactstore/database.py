@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from artifactstore import schema
+from artifactstore import forks, schema
 from artifactstore.errors import (
     AccessError,
     ArtifactStoreError,
@@ -60,23 +60,40 @@ class Database:
         folder, name = os.path.split(os.path.abspath(path))
         self.path = os.path.join(os.path.realpath(folder), name)
         self._busy_timeout = busy_timeout
-        self._forget_connections()
+        self._closed = False
+        self._begin()
+        forks.watch(self)
 
-    def _forget_connections(self) -> None:
-        # Also in a forked child: what it inherited belongs to the parent and must not even be closed.
-        self._process = os.getpid()
-        self._inherited = getattr(self, "_readers", None), getattr(self, "_writer", None)
+    def _begin(self) -> None:
+        self._write_lock = threading.Lock()
+        self._pool = threading.Condition()
+        self._reading = 0  # connections at work beside the writer's
         self._readers: list[Connection] = []
         self._writer: Connection | None = None
-        self._write_lock = threading.Lock()
         self._lock_descriptor: int | None = None
-        self._closed = False
 
     def _refuse_closed(self) -> None:
-        if self._process != os.getpid():
-            self._forget_connections()
         if self._closed:
-            raise StateError("the store is closed", hint="open it again", code="closed")
+            raise StateError("the store is closed", code="closed")
+
+    def before_fork(self) -> None:
+        """Close every connection; see `forks`. Waits for those at work, at most as long as a writer."""
+        self._rests = self._write_lock.acquire(timeout=self._busy_timeout)
+        self._pool.acquire()
+        self._pool.wait_for(lambda: self._reading == 0, timeout=self._busy_timeout)
+        self._close_connections(writer=self._rests)
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Go on; the child with nothing of its parent's, of which it must not even close a connection."""
+        if in_child:
+            if self._lock_descriptor is not None:
+                os.close(self._lock_descriptor)
+            self._inherited = self._writer
+            self._begin()
+            return
+        self._pool.release()
+        if self._rests:
+            self._write_lock.release()
 
     # Opening
 
@@ -193,8 +210,8 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one unchanging state of the store until the block ends."""
-        self._refuse_closed()
-        with _translated(self.path):
+        with _translated(self.path), self._at_work():
+            self._refuse_closed()
             try:
                 connection = self._readers.pop()
             except IndexError:
@@ -210,6 +227,17 @@ class Database:
                     connection.close()
                 else:
                     self._readers.append(connection)
+
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._pool:
+            self._reading += 1
+        try:
+            yield
+        finally:
+            with self._pool:
+                self._reading -= 1
+                self._pool.notify_all()
 
     # Writing
 
@@ -279,7 +307,7 @@ class Database:
         """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.close(descriptor)
-        with _translated(self.path):
+        with _translated(self.path), self._at_work():
             source = self._connect()
             target = Connection(path, flags=_FLAGS)
             try:
@@ -295,18 +323,19 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; those still reading in other threads close when they are done."""
-        if self._process != os.getpid():
-            self._forget_connections()
         self._closed = True
         with self._write_lock:
-            while self._readers:
-                self._readers.pop().close()
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._close_connections(writer=True)
             if self._lock_descriptor is not None:
                 os.close(self._lock_descriptor)
                 self._lock_descriptor = None
+
+    def _close_connections(self, *, writer: bool) -> None:
+        while self._readers:
+            self._readers.pop().close()
+        if writer and self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 def fetch(connection: Connection, sql: str, values: Sequence[object] = ()) -> list[Row]:

@@ -49,8 +49,9 @@ def check_metadata(metadata: Mapping[str, Value]) -> dict[str, Value]:
         InvalidInputError: names the place and the rule.
     """
     if not isinstance(metadata, Mapping):
-        message = f"metadata must be a mapping, not {type(metadata).__name__}"
-        raise InvalidInputError(message, code="not-json-shaped")
+        raise InvalidInputError(
+            f"metadata must be a mapping, not {type(metadata).__name__}", code="not-json-shaped"
+        )
     document = dict(metadata)
     codec.check_json_shaped(document, name="metadata")
     encoded = codec.encode(document)

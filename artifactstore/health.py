@@ -5,36 +5,53 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from artifactstore import events
+from artifactstore import events, queries
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.model import ComponentHealth, Health
+from artifactstore.moment import format_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from artifactstore.database import Database
     from artifactstore.moment import Clock
     from artifactstore.objects.backend import Backend
 
 
-def probe(database: Database, backend: Backend, clock: Clock) -> Health:
-    """Look at the database and the object store; nothing is created, migrated or repaired.
+def probe(database: Database, backends: Iterable[Backend], clock: Clock) -> Health:
+    """Look at the database and the object stores; nothing is created, migrated or repaired.
 
     Returns:
         `degraded` with reasons, where any other call would raise.
     """
     warnings: tuple[str, ...] = ()
+    problems: list[str] = []
+    moments: list[int] = []
     try:
         database.check()
         with database.read() as connection:
             store_id = uuid.UUID(bytes=events.store_id(connection))
-            newest = connection.execute("SELECT max(recorded_at) FROM events").get
+            newest = events.newest_moment(connection)
+            for backend in backends:
+                problems += backend.problems(store_id)
+                verified = queries.backend_verification(connection, backend.backend_id)
+                if verified.failed_count:
+                    problems.append(
+                        f"{verified.failed_count} objects in backend {backend.backend_id} are damaged;"
+                        " run `artifactstore storage repair`"
+                    )
+                if verified.oldest_at is not None:
+                    moments.append(verified.oldest_at)
         if newest > clock():
-            warnings = ("the clock stands before the newest event",)
+            warnings = (f"the clock stands before the newest event, of {format_moment(newest)}",)
     except ArtifactStoreError as error:
         unknown = ComponentHealth(healthy=False, reasons=("not looked at: the database must come first",))
         return Health(ComponentHealth(healthy=False, reasons=(_reason(error),)), unknown)
-    problems = backend.problems(store_id)
     return Health(
-        ComponentHealth(healthy=True), ComponentHealth(healthy=not problems, reasons=problems), warnings
+        ComponentHealth(healthy=True),
+        ComponentHealth(healthy=not problems, reasons=tuple(problems)),
+        warnings,
+        min(moments, default=None),
     )
 
 

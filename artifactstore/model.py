@@ -270,6 +270,20 @@ class SweepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """How well the locations of a backend, or of a package, are checked.
+
+    Args:
+        failed_count: locations whose bytes were not right when they were last read.
+        oldest_at: microseconds; when the one that was not read for longest was last read, or written if it
+            never was. None without locations.
+    """
+
+    failed_count: int
+    oldest_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ComponentHealth:
     """Whether one part works; reasons only if it does not."""
 
@@ -279,11 +293,16 @@ class ComponentHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The liveness summary of a store."""
+    """The liveness summary of a store.
+
+    Args:
+        oldest_verified_at: microseconds; since then, at the latest, every object has been written or read.
+    """
 
     db: ComponentHealth
     backend: ComponentHealth
     warnings: tuple[str, ...] = field(default=())
+    oldest_verified_at: int | None = None
 
     @property
     def status(self) -> str:

@@ -67,9 +67,13 @@ class Uuid7Source:
         self._clock = clock
         self._last = 0
         self._left = 0
+        self._process = os.getpid()
         self._lock = threading.Lock()
 
     def __call__(self) -> uuid.UUID:
+        if self._process != os.getpid():
+            # A forked child must not count on where its parent does, nor wait for a thread that is not here.
+            self._process, self._left, self._lock = os.getpid(), 0, threading.Lock()
         with self._lock:
             return uuid.UUID(int=self._next())
 

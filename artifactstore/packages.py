@@ -91,21 +91,25 @@ def details_of(package: Package) -> Details:
 
 
 def created(
-    transaction: Transaction,
     details: Details,
     *,
     package_id: uuid.UUID,
     created_at: int,
+    retention_seconds: int | None,
     idempotency: Idempotency | None,
 ) -> Draft:
-    """The event that opens a package; its class is looked up in the transaction."""
+    """The event that opens a package.
+
+    Args:
+        retention_seconds: what the policy of the day says of its class.
+    """
     return events.package_created(
         package_id.bytes,
         name=details.name,
         producer=details.producer,
         subject=details.subject,
         retention_class=details.retention_class,
-        retention_seconds=queries.class_duration(transaction.connection, details.retention_class),
+        retention_seconds=retention_seconds,
         metadata=details.metadata,
         metadata_schema=None,
         created_at=created_at,

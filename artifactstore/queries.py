@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from artifactstore import codec, model
+from artifactstore.database import fetch, fetch_one
 from artifactstore.digest import ALGORITHMS, DIGEST_SIZE, Digest, is_lower_hex
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError
 from artifactstore.manifest import ManifestFile
-from artifactstore.model import File, FileHit, Package, Page
+from artifactstore.model import File, FileHit, Package, Page, Verification
 from artifactstore.paths import parents, printable
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def list_packages(
         ("p.producer = ?", wanted.producer),
         ("p.subject = ?", wanted.subject),
         ("r.retention_class = ?", wanted.retention_class),
-        ("p.status = ?", wanted.status),
+        # What is collected is listed on request only.
+        ("p.status = ?" if wanted.status else "p.status <> ?", wanted.status or model.GARBAGE_COLLECTED),
         ("p.name = ?", wanted.name),
         ("p.created_at > ?", wanted.created_after),
         ("p.created_at < ?", wanted.created_before),
@@ -284,24 +286,68 @@ def backend_is_used(connection: Connection, backend_id: str) -> bool:
     return bool(found)
 
 
-def class_duration(connection: Connection, retention_class: str) -> int | None:
-    """How long packages of a class are kept by default, in seconds; None is for ever.
-
-    Raises:
-        InvalidInputError: the class is unknown.
-    """
-    row = connection.execute(
-        "SELECT default_duration_seconds FROM retention_classes WHERE retention_class = ?", (retention_class,)
-    ).fetchone()
-    if row is None:
-        known = [name for (name,) in connection.execute("SELECT retention_class FROM retention_classes")]
-        raise InvalidInputError(
-            f"unknown retention class {retention_class[:80]!r}",
-            hint=f"one of {', '.join(known)}",
-            code="unknown-retention-class",
+def retention_classes(connection: Connection) -> dict[str, int | None]:
+    """The store's own classes with their seconds after finalize, None for ever."""
+    return {
+        row[0]: row[1]
+        for row in fetch(
+            connection, "SELECT retention_class, default_duration_seconds FROM retention_classes"
         )
-    duration: int | None = row[0]
-    return duration
+    }
+
+
+def backend_verification(connection: Connection, backend_id: str) -> Verification:
+    """How well a backend is checked, from its indexes."""
+    live = "FROM storage_locations l JOIN events e ON e.sequence = l.sequence WHERE l.backend_id = ?"
+    never = fetch_one(
+        connection,
+        f"SELECT e.recorded_at {live} AND l.state <> 'deleted' AND l.verified_at IS NULL"
+        " ORDER BY l.sequence LIMIT 1",
+        (backend_id,),
+    )
+    read = fetch_one(
+        connection,
+        f"SELECT l.verified_at {live} AND l.state <> 'deleted' AND l.verified_at IS NOT NULL"
+        " ORDER BY l.verified_at LIMIT 1",
+        (backend_id,),
+    )
+    moments = [row[0] for row in (never, read) if row is not None]
+    return Verification(len(failed_objects(connection, backend_id)), min(moments, default=None))
+
+
+def package_verification(connection: Connection, sequence: int) -> Verification:
+    """How well the bytes of a package are checked."""
+    [(failed, oldest)] = fetch(
+        connection,
+        "SELECT coalesce(sum(l.state = 'failed'), 0), min(coalesce(l.verified_at, e.recorded_at))"
+        " FROM storage_locations l JOIN events e ON e.sequence = l.sequence"
+        " WHERE l.package_sequence = ? AND l.state <> 'deleted'",
+        (sequence,),
+    )
+    return Verification(failed, oldest)
+
+
+def failed_objects(connection: Connection, backend_id: str) -> list[bytes]:
+    """blake3 of the objects of a backend that a verify found damaged."""
+    sql = "SELECT DISTINCT blake3 FROM storage_locations WHERE backend_id = ? AND state = 'failed'"
+    return [row[0] for row in fetch(connection, sql, (backend_id,))]
+
+
+def file_sequence(connection: Connection, sequence: int, relative_path: str) -> int:
+    """The key of a file's row, which is the sequence of its ingest event."""
+    sql = "SELECT sequence FROM artifact_files WHERE package_sequence = ? AND relative_path = ?"
+    return int(fetch(connection, sql, (sequence, relative_path))[0][0])
+
+
+def readable_backends(connection: Connection, blake3: bytes, preferred: str) -> list[str]:
+    """The backends that should hold an object: undamaged ones first, then by preference."""
+    rows = fetch(
+        connection,
+        "SELECT backend_id FROM storage_locations WHERE blake3 = ? AND state <> 'deleted'"
+        " GROUP BY backend_id ORDER BY max(state = 'failed'), backend_id <> ?, backend_id",
+        (blake3, preferred),
+    )
+    return [row[0] for row in rows]
 
 
 def idempotent_event(connection: Connection, key: str) -> tuple[bytes, int] | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from artifactstore import events, export, manifest, queries
-from artifactstore.errors import NotFoundError, StateError
+from artifactstore.errors import ArtifactStoreError, NotFoundError, StateError
 from artifactstore.health import probe
+from artifactstore.model import GARBAGE_COLLECTED
 from artifactstore.paths import check_relative_path, printable
 from artifactstore.queries import PackageFilter
 from artifactstore.reader import open_object
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
     from artifactstore.events import Event
     from artifactstore.ingest import OnProgress
     from artifactstore.manifest import Manifest
-    from artifactstore.model import ExportResult, File, FileHit, Health, Package, Page
+    from artifactstore.model import ExportResult, File, FileHit, Health, Package, Page, Verification
     from artifactstore.moment import Clock
     from artifactstore.objects.backend import Backend
+
+_log = logging.getLogger(__name__)
 
 
 class StoreReads:
@@ -35,6 +39,7 @@ class StoreReads:
 
     _database: Database
     _backend: Backend
+    _backends: Mapping[str, Backend]
     _clock: Clock
     store_id: uuid.UUID
 
@@ -65,7 +70,7 @@ class StoreReads:
         """Packages that match everything given, newest first.
 
         Args:
-            status: `open` or `finalized`.
+            status: `open`, `finalized` or `garbage_collected`; all but the last if not given.
             created_after, created_before: microseconds since 1970, exclusive.
             metadata: dotted key to the text of a scalar: `{"run.id": "7"}`; an entry of a list counts under
                 the list's key.
@@ -126,7 +131,7 @@ class StoreReads:
             IntegrityError: here, if the stored size is wrong; at the last read, if the digest is.
         """
         file = self.get_file(package, relative_path)
-        raw = self._backend.open(file.digest.value, file.size)
+        raw = self._open_stored(file.digest.value, file.size)
         return open_object(raw, file.digest.value, file.size, printable(relative_path))
 
     def read_file(self, package: str, relative_path: str) -> bytes:
@@ -165,8 +170,32 @@ class StoreReads:
                 code="not-finalized",
             )
         blake3, size = found.manifest_digest.value, found.manifest_size
-        with open_object(self._backend.open(blake3, size), blake3, size, "the manifest") as stream:
+        if found.status == GARBAGE_COLLECTED:
+            raise StateError(
+                f"package {found.package_id} is collected; its manifest {found.manifest_digest} went with it",
+                hint=f"`artifactstore files {found.package_id}` still lists what it held",
+                code="collected",
+            )
+        with open_object(self._open_stored(blake3, size), blake3, size, "the manifest") as stream:
             return stream.read()
+
+    def _open_stored(self, blake3: bytes, size: int) -> io.RawIOBase:
+        """An object from the first backend that gives it, those that a verify found damaged last."""
+        if len(self._backends) == 1:
+            return self._backend.open(blake3, size)
+        with self._database.read() as connection:
+            names = queries.readable_backends(connection, blake3, self._backend.backend_id)
+        failure: ArtifactStoreError | None = None
+        for name in names:
+            try:
+                if name in self._backends:
+                    return self._backends[name].open(blake3, size)
+            except ArtifactStoreError as error:
+                _log.warning("backend %s cannot give blake3:%s: %s", name, blake3.hex(), error.message)
+                failure = failure or error
+        if failure is None:
+            return self._backend.open(blake3, size)
+        raise failure
 
     def export_package(
         self,
@@ -193,7 +222,7 @@ class StoreReads:
         return export.export_directory(
             manifest.decode(data),
             data,
-            self._backend.open,
+            self._open_stored,
             str(directory),
             bare=bare,
             on_progress=on_progress,
@@ -208,7 +237,12 @@ class StoreReads:
             as `export_package`.
         """
         data = self._manifest_bytes(package)
-        return export.export_tar(manifest.decode(data), data, self._backend.open, stream, bare=bare)
+        return export.export_tar(manifest.decode(data), data, self._open_stored, stream, bare=bare)
+
+    def verification(self, package: str) -> Verification:
+        """How well the bytes of a package are checked."""
+        with self._database.read() as connection:
+            return queries.package_verification(connection, queries.package_sequence(connection, package))
 
     def find_object(self, digest: str) -> list[FileHit]:
         """All packages and paths that hold the bytes with this digest.
@@ -236,4 +270,4 @@ class StoreReads:
 
     def health(self) -> Health:
         """Whether database and object store can be used. Changes nothing."""
-        return probe(self._database, self._backend, self._clock)
+        return probe(self._database, self._backends.values(), self._clock)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         def read(self, size: int, /) -> bytes:
             """At most `size` bytes, none at the end."""
 
-    Source = Buffer | str | os.PathLike[str] | Readable | Iterable[bytes]
+    Source = Buffer | str | os.PathLike[str] | Readable | Iterable[Buffer]
 
 # Never waits for a writer of a FIFO, never follows a link, never becomes the terminal of the process.
 _BLOCK = 1 << 20  # bytes of a small file read at once
@@ -201,7 +201,7 @@ def _after(first: memoryview, fill: Fill) -> Iterator[Buffer]:
         yield first[:length]
 
 
-def _chunks_of(source: Readable | Iterable[bytes]) -> Iterator[Buffer]:
+def _chunks_of(source: Readable | Iterable[Buffer]) -> Iterator[Buffer]:
     if hasattr(source, "read"):
         chunks = iter(lambda: source.read(1 << 20), b"")
     else:

@@ -10,30 +10,37 @@ from typing import TYPE_CHECKING
 from artifactstore import commit, events, fields, packages, queries, rebuild
 from artifactstore.database import BUSY_TIMEOUT, Database
 from artifactstore.digest import Digest
-from artifactstore.errors import ConflictError, InvalidInputError, StateError
+from artifactstore.errors import (
+    BackendError,
+    ConflictError,
+    InvalidInputError,
+    SourceChangedError,
+    StateError,
+)
 from artifactstore.idempotency import KnownContent, first_use, request
 from artifactstore.ingest import open_directory, stage_directory
-from artifactstore.lifecycle.retention import DEFAULT_CLASSES
+from artifactstore.lifecycle import retention
+from artifactstore.lifecycle.calls import LifecycleCalls
+from artifactstore.lifecycle.policy import RetentionPolicy
+from artifactstore.lifecycle.repair import record_repaired
 from artifactstore.manifest import ManifestEncoder, ManifestFile
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import IngestResult, PushResult
 from artifactstore.moment import Uuid7Source, system_clock
 from artifactstore.objects.local import LocalBackend
 from artifactstore.paths import check_relative_path, printable
-from artifactstore.reads import StoreReads
 from artifactstore.scan import Scan, Selection
 from artifactstore.sources import stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from artifactstore.codec import Value
     from artifactstore.commit import Transaction
     from artifactstore.database import Connection
     from artifactstore.events import Idempotency
-    from artifactstore.ingest import EntryList, OnProgress
+    from artifactstore.ingest import Entry, EntryList, OnProgress
     from artifactstore.model import File, Package, ReplayResult
     from artifactstore.moment import Clock, IdSource
     from artifactstore.objects.backend import Backend, Batch, Staged
@@ -43,7 +50,7 @@ STALE_AFTER = 86_400  # seconds after which what a crash left in the staging fol
 _SEAL_ATTEMPTS = 5  # times a finalize starts over because files came in meanwhile
 
 
-class Store(StoreReads):
+class Store(LifecycleCalls):
     """A store: its event log, its views and its objects.
 
     Safe to share between threads and after a fork; any number of processes may use the same store. Each
@@ -54,10 +61,19 @@ class Store(StoreReads):
     """
 
     def __init__(
-        self, database: Database, backend: Backend, store_id: uuid.UUID, clock: Clock, new_id: IdSource
+        self,
+        database: Database,
+        backends: Mapping[str, Backend],
+        store_id: uuid.UUID,
+        clock: Clock,
+        new_id: IdSource,
+        policy: RetentionPolicy,
     ) -> None:
         self._database = database
-        self._backend = backend
+        self._backends = backends
+        # The first one takes what is ingested.
+        self._backend = next(iter(backends.values()))
+        self._policy = policy
         self._clock = clock
         self._new_id = new_id
         self.store_id = store_id
@@ -68,6 +84,8 @@ class Store(StoreReads):
         database: str | os.PathLike[str],
         objects: str | os.PathLike[str],
         *,
+        further: Mapping[str, str | os.PathLike[str]] | None = None,
+        policy: RetentionPolicy | None = None,
         create: bool = True,
         clock: Clock = system_clock,
         new_id: IdSource | None = None,
@@ -77,7 +95,10 @@ class Store(StoreReads):
 
         Args:
             database: path of the SQLite file.
-            objects: root directory of the objects.
+            objects: root directory of the objects, the backend `local`.
+            further: root directories of further backends by their ids; `copy` fills them, reads fall back
+                to them.
+            policy: how long packages are kept; what the store's own classes say by default.
             create: False refuses to make a store.
             clock: microseconds since 1970, UTC.
             new_id: source of UUIDv7.
@@ -91,30 +112,44 @@ class Store(StoreReads):
         new_id = new_id or Uuid7Source(clock)
         file = Database(os.fspath(database), busy_timeout=busy_timeout)
         backend = LocalBackend(os.fspath(objects))
+        backends = {backend.backend_id: backend}
+        for backend_id, root in (further or {}).items():
+            if backend_id in backends:
+                raise InvalidInputError(f"the backend {backend_id!r} is there already")
+            backends[backend_id] = LocalBackend(os.fspath(root), backend_id=backend_id)
         try:
             if create and not file.exists():
+                try:
+                    backend.check_free()
+                except BackendError:
+                    # Unless another process has just made this very store.
+                    if not file.exists():
+                        raise
                 file.create(lambda connection: _write_first_events(connection, clock, new_id))
             file.check()
             with file.read() as connection:
                 store_id = uuid.UUID(bytes=events.store_id(connection))
-                used = queries.backend_is_used(connection, backend.backend_id)
-            if used:
-                backend.attach(store_id, create=False)
-            else:
-                # The log names no object yet, so an empty root is as it should be.
-                with file.write():
-                    backend.attach(store_id, create=True)
-            backend.remove_stale(older_than=STALE_AFTER)
+                used = {name: queries.backend_is_used(connection, name) for name in backends}
+            for name, each in backends.items():
+                if used[name]:
+                    each.attach(store_id, create=False)
+                else:
+                    # The log names no object there yet, so an empty root is as it should be.
+                    with file.write():
+                        each.attach(store_id, create=True)
+                each.remove_stale(older_than=STALE_AFTER)
         except BaseException:
-            backend.close()
+            for each in backends.values():
+                each.close()
             file.close()
             raise
-        return cls(file, backend, store_id, clock, new_id)
+        return cls(file, backends, store_id, clock, new_id, policy or RetentionPolicy())
 
     def close(self) -> None:
         """Close the database and the object store. Idempotent."""
         self._database.close()
-        self._backend.close()
+        for backend in self._backends.values():
+            backend.close()
 
     def __enter__(self) -> Store:
         return self
@@ -166,17 +201,7 @@ class Store(StoreReads):
             if first is not None:
                 return queries.package(transaction.connection, first).package_id
             package_id = self._new_id()
-            transaction.record(
-                [
-                    packages.created(
-                        transaction,
-                        details,
-                        package_id=package_id,
-                        created_at=self._clock(),
-                        idempotency=idempotency,
-                    )
-                ]
-            )
+            self._record_created(transaction, details, package_id, self._clock(), idempotency)
         return str(package_id)
 
     def ingest_file(
@@ -213,7 +238,7 @@ class Store(StoreReads):
             sequence = queries.package_sequence(connection, package)
             if idempotency_key is None:
                 _admit(connection, sequence, [relative_path], None)
-        with self._backend.batch() as batch:
+        with self._backend.batch(keep=True, damaged=self._damaged()) as batch:
             staged, marked = stage(batch, source)
             executable = marked if executable is None else executable
             entry = (
@@ -226,14 +251,15 @@ class Store(StoreReads):
                 if first is not None:
                     return queries.file_of_event(connection, first)
             batch.publish()
-        with self._transaction(actor) as transaction:
-            first = _admit(transaction.connection, sequence, [relative_path], idempotency)
-            if first is None:
-                key = queries.package(transaction.connection, sequence).package_id
-                first = transaction.record(
-                    packages.ingested(key, [entry], 1, self._backend.backend_id, idempotency)
-                ).sequence
-            return queries.file_of_event(transaction.connection, first)
+            with self._transaction(actor) as transaction:
+                first = _admit(transaction.connection, sequence, [relative_path], idempotency)
+                if first is None:
+                    missing = self._backend.missing([(staged.digests.blake3, staged.size)])
+                    if missing and not batch.restore(missing):
+                        raise BackendError(f"the bytes of {relative_path!r} are gone again", retryable=True)
+                    self._record_files(transaction, sequence, [entry], 1, idempotency)
+                    first = queries.file_sequence(transaction.connection, sequence, relative_path)
+                return queries.file_of_event(transaction.connection, first)
 
     def ingest_directory(
         self,
@@ -258,7 +284,7 @@ class Store(StoreReads):
             sequence = queries.package_sequence(connection, package)
             if idempotency_key is None:
                 packages.require_open(connection, sequence)
-        with self._backend.batch() as batch:
+        with self._backend.batch(damaged=self._damaged()) as batch:
             scan, entries = self._stage_directory(batch, directory, selection, on_progress)
             result = entries.result(scan)
             repeated = replace(result, new_object_count=0, new_object_size=0)
@@ -274,10 +300,8 @@ class Store(StoreReads):
                 is not None
             ):
                 return repeated
-            key = queries.package(transaction.connection, sequence).package_id
-            transaction.record(
-                packages.ingested(key, entries, entries.count, self._backend.backend_id, idempotency)
-            )
+            self._assure(entries, directory, selection)
+            self._record_files(transaction, sequence, entries, entries.count, idempotency)
         return result
 
     def finalize_package(self, package: str, *, actor: str, idempotency_key: str | None = None) -> Digest:
@@ -314,7 +338,9 @@ class Store(StoreReads):
             with self._transaction(actor) as transaction:
                 if first_use(transaction.connection, idempotency) is not None:
                     return _sealed_digest(queries.package(transaction.connection, sequence))
-                if packages.require_open(transaction.connection, sequence).file_count == found.file_count:
+                now = packages.require_open(transaction.connection, sequence)
+                gone = self._backend.missing([(staged.digests.blake3, staged.size)])
+                if now.file_count == found.file_count and not gone:
                     self._record_finalized(transaction, found, staged, encoder.content_digest, idempotency)
                     return Digest("blake3", staged.digests.blake3)
         raise ConflictError(
@@ -354,8 +380,8 @@ class Store(StoreReads):
         details = packages.check_details(name, producer, subject, retention_class, metadata)
         fields.check_label(actor, field="actor")
         with self._database.read() as connection:
-            queries.class_duration(connection, retention_class)
-        with self._backend.batch() as batch:
+            self._policy.duration(retention_class, queries.retention_classes(connection))
+        with self._backend.batch(damaged=self._damaged()) as batch:
             scan, entries = self._stage_directory(batch, directory, selection, on_progress)
             details = packages.with_skipped(details, scan)
             package_id, created_at = self._new_id(), self._clock()
@@ -376,15 +402,9 @@ class Store(StoreReads):
             with self._transaction(actor) as transaction:
                 earlier = known.package(transaction.connection)
                 if earlier is None:
-                    created = packages.created(
-                        transaction, details, package_id=package_id, created_at=created_at, idempotency=None
-                    )
-                    sequence = transaction.record([created]).sequence
-                    transaction.record(
-                        packages.ingested(
-                            str(package_id), entries, entries.count, self._backend.backend_id, None
-                        )
-                    )
+                    self._assure(entries, directory, selection)
+                    sequence = self._record_created(transaction, details, package_id, created_at, None)
+                    self._record_files(transaction, sequence, entries, entries.count, None)
                     package = queries.package(transaction.connection, sequence)
                     self._record_finalized(transaction, package, staged, encoder.content_digest, idempotency)
                     return PushResult(queries.package(transaction.connection, sequence), result)
@@ -402,9 +422,68 @@ class Store(StoreReads):
 
     # What the calls above are made of
 
-    def _transaction(self, actor: str) -> AbstractContextManager[Transaction]:
-        fields.check_label(actor, field="actor")
-        return commit.transaction(self._database, actor=actor, clock=self._clock, new_id=self._new_id)
+    def _damaged(self) -> frozenset[bytes]:
+        """Objects of the default backend that a verify found damaged: a new ingest mends them."""
+        with self._database.read() as connection:
+            return frozenset(queries.failed_objects(connection, self._backend.backend_id))
+
+    def _assure(
+        self, entries: EntryList, directory: str | os.PathLike[str], selection: Selection | None
+    ) -> None:
+        """Make sure, under the write lock, that every object about to be named is there.
+
+        A gc may have removed one that was there when the directory was read. Nobody can remove it now, so
+        the directory is simply read again; that happens so rarely that writers may wait for it.
+        """
+        if not self._backend.missing((entry[3], entry[2]) for entry in entries):
+            return
+        with self._backend.batch() as batch:
+            _, again = self._stage_directory(batch, directory, selection, None)
+            if again.digest() != entries.digest():
+                raise SourceChangedError(f"{os.fspath(directory)!r} changed while it was read")
+            batch.publish()
+
+    def _record_created(
+        self,
+        transaction: Transaction,
+        details: packages.Details,
+        package_id: uuid.UUID,
+        created_at: int,
+        idempotency: Idempotency | None,
+    ) -> int:
+        known = queries.retention_classes(transaction.connection)
+        created = packages.created(
+            details,
+            package_id=package_id,
+            created_at=created_at,
+            retention_seconds=self._policy.duration(details.retention_class, known),
+            idempotency=idempotency,
+        )
+        return transaction.record([created]).sequence
+
+    def _record_files(
+        self,
+        transaction: Transaction,
+        sequence: int,
+        entries: Iterable[Entry],
+        count: int,
+        idempotency: Idempotency | None,
+    ) -> None:
+        backend_id = self._backend.backend_id
+        package = self._record_work(transaction, sequence)
+        transaction.record(packages.ingested(package.package_id, entries, count, backend_id, idempotency))
+        damaged = set(queries.failed_objects(transaction.connection, backend_id))
+        if damaged:
+            for blake3 in sorted(damaged & {entry[3] for entry in entries}):
+                record_repaired(transaction, backend_id, blake3, "a new ingest")
+
+    def _record_work(self, transaction: Transaction, sequence: int) -> Package:
+        """Somebody works on an open package: it is not abandoned."""
+        package = queries.package(transaction.connection, sequence)
+        if retention.state_of(transaction.connection, sequence).eligible_at is not None:
+            key = uuid.UUID(package.package_id).bytes
+            transaction.record([events.eligibility_withdrawn(key, reason="in use again")])
+        return package
 
     def _stage_directory(
         self,
@@ -448,6 +527,7 @@ class Store(StoreReads):
         idempotency: Idempotency | None,
     ) -> None:
         backend_id = self._backend.backend_id
+        self._record_work(transaction, queries.package_sequence(transaction.connection, package.package_id))
         transaction.record(
             [packages.finalized(transaction, package, manifest, content_digest, backend_id, idempotency)]
         )
@@ -456,7 +536,7 @@ class Store(StoreReads):
 def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) -> None:
     """The creation of the store and its retention classes, in the transaction that makes the schema."""
     drafts = [events.store_created(uuid.uuid4().bytes)]
-    drafts += [events.class_defined(name, duration) for name, duration in DEFAULT_CLASSES.items()]
+    drafts += [events.class_defined(name, duration) for name, duration in retention.DEFAULT_CLASSES.items()]
     commit.Transaction(connection, "artifactstore", clock(), new_id).record(drafts)
 
 

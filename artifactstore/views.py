@@ -278,7 +278,9 @@ def drop(connection: Connection) -> None:
     """Drop everything but the log and its guards, also what an older version or somebody else has made."""
     log = {schema.statement_text(text) for text in schema.EVENT_STATEMENTS}
     rows = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-    surplus = [(str(kind), str(name)) for kind, name, sql in rows if schema.statement_text(sql) not in log]
+    surplus = [
+        (str(kind), str(name)) for kind, name, sql in rows if schema.statement_text(str(sql)) not in log
+    ]
     # Tables come last, since they take their triggers and indexes with them.
     for kind, name in sorted(surplus, key=lambda item: item[0] == "table"):
         quoted = name.replace('"', '""')

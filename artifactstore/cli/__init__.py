@@ -8,25 +8,35 @@ from __future__ import annotations
 import signal
 import sys
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def main() -> int:
     """Run the command that the arguments of the process name.
 
     Returns:
         The exit code, see `artifactstore.cli.exit_codes`.
+    Raises:
+        SystemExit: a signal, or the reader of the output, ended the command.
     """
+    for number in _STOPS:
+        # What is ignored, as in a job that `nohup` has started, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     arguments = sys.argv[1:]
     if arguments in (["version"], ["--version"]):
         return _version()
     from artifactstore.cli.application import run
 
-    # An orderly end, so that a push or an export that is told to stop cleans up after itself.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
     return run(arguments)
 
 
 def _stop(number: int, _frame: object) -> None:
+    """End in good order: a push or an export that is told to stop cleans up after itself."""
+    from artifactstore.cli.output import discard
+
+    # Cleaning up must not wait for somebody who does not read what we have written.
+    discard(sys.stdout)
     raise SystemExit(128 + number)
 
 

@@ -33,6 +33,7 @@ class Invocation:
     env_file: str | None = None
     quiet: bool = False
     verbosity: int = 0
+    _settings: Settings | None = None
 
     @property
     def brief(self) -> bool:
@@ -40,16 +41,22 @@ class Invocation:
         return self.quiet or not self.output.terminal
 
     def note(self, text: str) -> None:
-        """Tell a person something beside the answer."""
+        """Tell a person something beside the answer, behind what was written of it so far."""
         if not self.quiet:
+            self.output.flush()
             say(text)
 
     def settings(self) -> Settings:
-        """Read the settings, and let the log go where they say.
+        """Read the settings, once, and let the log go where they say.
 
         Raises:
             SettingsError: a setting is wrong.
         """
+        if self._settings is None:
+            self._settings = self._load()
+        return self._settings
+
+    def _load(self) -> Settings:
         from pathlib import Path
 
         from artifactstore.logs import LOGGER_NAME, configure_logging

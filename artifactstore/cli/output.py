@@ -27,8 +27,22 @@ _ALIGNED_TOGETHER = 1000  # rows of a table on a terminal
 
 def say(text: str) -> None:
     """Write one line to stderr; that it cannot be written is no reason to fail."""
-    with contextlib.suppress(OSError, ValueError):
-        print(for_terminal(text), file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # with None, print would choose stdout
+        with contextlib.suppress(OSError, ValueError):
+            print(for_terminal(text), file=sys.stderr, flush=True)
+
+
+def discard(stream: TextIO | None) -> None:
+    """Send what is still buffered, and all that follows, nowhere.
+
+    Python would complain when it exits about what it cannot write, or wait until it can.
+    """
+    if stream is not None:
+        with contextlib.suppress(io.UnsupportedOperation):
+            descriptor = stream.fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +54,14 @@ class Column(Generic[ItemT]):
         exact: the text of an item in a pipe.
         shown: the text of an item on a terminal; None for the exact one.
         right: aligned on the right side.
+        pipe_only: left out on a terminal, where lines are short.
     """
 
     title: str
     exact: Callable[[ItemT], str]
     shown: Callable[[ItemT], str] | None = None
     right: bool = False
+    pipe_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +103,9 @@ class Output:
 
     def flush(self) -> None:
         """Make sure that what was written has left the process."""
-        with self._writing() as stream:
-            stream.flush()
+        if self._stream is not None:
+            with self._writing() as stream:
+                stream.flush()
 
     def refuse_terminal(self) -> None:
         """Refuse to write binary data where a person would see it."""
@@ -119,14 +136,13 @@ class Output:
             for item in items:
                 self._text("\t".join(for_pipe(column.exact(item)) for column in columns) + "\n")
             return
+        shown = [column for column in columns if not column.pipe_only]
+        head = [[column.title for column in shown]]
         rest = iter(items)
-        titles = [column.title for column in columns]
         while part := list(islice(rest, _ALIGNED_TOGETHER)):
-            rows = [
-                [for_terminal((column.shown or column.exact)(item)) for column in columns] for item in part
-            ]
-            self._aligned([titles, *rows], [column.right for column in columns])
-            titles = [""] * len(columns)
+            rows = [[for_terminal((column.shown or column.exact)(item)) for column in shown] for item in part]
+            self._aligned([*head, *rows], [column.right for column in shown])
+            head = []
 
     def listing(
         self, items: Iterable[ItemT], columns: tuple[Column[ItemT], ...], *, as_json: bool, as_lines: bool
@@ -157,8 +173,6 @@ class Output:
     def _aligned(self, rows: list[list[str]], right: list[bool]) -> None:
         columns = [max(width(row[number]) for row in rows) for number in range(len(right))]
         for row in rows:
-            if not any(row):
-                continue
             cells = (padded(text, columns[number], right=right[number]) for number, text in enumerate(row))
             self._text(f"{'  '.join(cells).rstrip()}\n")
 
@@ -175,20 +189,12 @@ class Output:
         except ArtifactStoreError:
             raise
         except BrokenPipeError:
-            self._discard()
+            discard(self._stream)
             raise SystemExit(READER_GONE) from None
         except OSError as error:
-            self._discard()
+            discard(self._stream)
             message = f"cannot write the answer: {error.strerror}"
             raise ArtifactStoreError(message, code="output-failed") from error
-
-    def _discard(self) -> None:
-        """Send what is still buffered nowhere, since Python would complain about it when it exits."""
-        with contextlib.suppress(io.UnsupportedOperation):
-            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            if self._stream is not None:
-                os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
 
 
 def _write_all(stream: BinaryIO, data: bytes) -> None:

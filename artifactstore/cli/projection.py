@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING
 
 from artifactstore.digest import Digest
 from artifactstore.moment import format_moment
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def plain(value: object) -> object:
@@ -15,14 +19,19 @@ def plain(value: object) -> object:
     """
     if isinstance(value, Digest):
         return str(value)
-    if is_dataclass(value):
-        return {field.name: _field(field.name, getattr(value, field.name)) for field in fields(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        return members(value)
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
 
 
-def _field(name: str, value: object) -> object:
+def members(value: DataclassInstance) -> dict[str, object]:
+    """The JSON object of a dataclass: the same keys in the same order."""
+    return {field.name: _member(field.name, getattr(value, field.name)) for field in fields(value)}
+
+
+def _member(name: str, value: object) -> object:
     if name.endswith("_at") and isinstance(value, int):
         return format_moment(value)
     return plain(value)

@@ -8,7 +8,7 @@ import unicodedata
 from artifactstore.moment import format_moment
 
 # What would break a line of a table; the rest of a name is exact in a pipe.
-_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f]")
+_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -20,7 +20,7 @@ def for_terminal(text: str) -> str:
 
 
 def for_pipe(text: str) -> str:
-    """The text as one field of one line: only control characters are escaped."""
+    """The text as one field of one line: only control characters and line separators are escaped."""
     return _BREAKS.sub(lambda match: _escaped(match.group()), text)
 
 

@@ -94,7 +94,11 @@ def copy(
             if still:
                 transaction.record(
                     events.location_added(
-                        package_id, reference=reference, blake3=blake3, size=length, backend_id=target.backend_id
+                        package_id,
+                        reference=reference,
+                        blake3=blake3,
+                        size=length,
+                        backend_id=target.backend_id,
                     )
                     for blake3, _, length, reference, package_id in still
                 )
@@ -121,7 +125,8 @@ def _next(connection: Connection, source: str, target: str, chosen: Filter, afte
         " JOIN artifact_packages p ON p.sequence = l.package_sequence"
         " JOIN retention_state r ON r.package_sequence = p.sequence"
         f" WHERE {' AND '.join(conditions)} AND NOT EXISTS (SELECT 1 FROM storage_locations t"
-        "   WHERE t.blake3 = l.blake3 AND t.backend_id = ? AND t.sequence = l.sequence AND t.state <> 'deleted')"
+        "   WHERE t.blake3 = l.blake3 AND t.backend_id = ? AND t.sequence = l.sequence"
+        "   AND t.state <> 'deleted')"
         " ORDER BY l.sequence LIMIT ?",
         (*values, target, _TOGETHER),
     )

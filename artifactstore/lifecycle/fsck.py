@@ -16,7 +16,7 @@ from artifactstore.reader import open_object
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from artifactstore.database import Connection, Database
+    from artifactstore.database import Connection, Database, Row
     from artifactstore.objects.backend import Backend
 
 
@@ -64,7 +64,9 @@ def fsck(
     try:
         replayed = rebuild.replay(database, check=True)
         if not replayed.identical:
-            findings.append(Finding("views", "they are not what the log says; `artifactstore replay` mends them"))
+            findings.append(
+                Finding("views", "they are not what the log says; `artifactstore replay` mends them")
+            )
     except ArtifactStoreError as error:
         findings.append(Finding("views", f"the log cannot be replayed: {error.message}"))
     return FsckResult(newest, used, packages, tuple(findings))
@@ -79,21 +81,21 @@ def _integrity(connection: Connection) -> Iterator[str]:
 def _log(connection: Connection) -> Iterator[str]:
     """Gapless, canonical, hashed right, and time does not run backwards."""
     expected, newest = 1, 0
-    rows = connection.execute("SELECT * FROM events ORDER BY sequence")
+    rows: Iterator[Row] = iter(connection.execute("SELECT * FROM events ORDER BY sequence"))
     for sequence, event_id, kind, package_id, actor, recorded_at, payload, leaf in rows:
         if sequence != expected:
             yield f"after event {expected - 1} comes {sequence}"
-        expected = int(str(sequence)) + 1
+        expected = int(sequence) + 1
         columns = (sequence, event_id, kind, package_id, actor, recorded_at, payload)
-        if events.leaf_hash(*columns) != leaf:  # type: ignore[arg-type]
+        if events.leaf_hash(*columns) != leaf:
             yield f"event {sequence} does not have its leaf hash"
         try:
-            codec.decode(payload)  # type: ignore[arg-type]
+            codec.decode(payload)
         except IntegrityError as error:
             yield f"the payload of event {sequence} is {error.message}"
-        if int(str(recorded_at)) < newest:
+        if int(recorded_at) < newest:
             yield f"event {sequence} was recorded before the one in front of it"
-        newest = int(str(recorded_at))
+        newest = int(recorded_at)
 
 
 def _objects(connection: Connection, backends: Mapping[str, Backend], *, read: bool) -> Iterator[str]:
@@ -134,14 +136,12 @@ def _objects(connection: Connection, backends: Mapping[str, Backend], *, read: b
                 yield f"blake3:{stored.blake3.hex()} in backend {backend_id}: no location names it"
 
 
-def _manifests(
-    connection: Connection, backends: Mapping[str, Backend], store_id: uuid.UUID
-) -> Iterator[str]:
+def _manifests(connection: Connection, backends: Mapping[str, Backend], store_id: uuid.UUID) -> Iterator[str]:
     """The manifest of each package that still has its bytes says what the views say."""
     rows = fetch(
         connection,
-        "SELECT p.sequence, p.manifest_blake3, p.manifest_size, p.manifest_sha256, p.content_digest, l.backend_id"
-        " FROM artifact_packages p JOIN storage_locations l ON l.blake3 = p.manifest_blake3"
+        "SELECT p.sequence, p.manifest_blake3, p.manifest_size, p.manifest_sha256, p.content_digest,"
+        " l.backend_id FROM artifact_packages p JOIN storage_locations l ON l.blake3 = p.manifest_blake3"
         " AND l.package_sequence = p.sequence AND l.state = 'stored'"
         " WHERE p.status = 'finalized' GROUP BY p.sequence",
     )
@@ -176,7 +176,8 @@ def _retention(connection: Connection) -> Iterator[str]:
         " JOIN artifact_packages p ON p.sequence = h.package_sequence"
         " JOIN retention_state r ON r.package_sequence = p.sequence"
         " WHERE h.released_at IS NULL AND (r.collected_at IS NOT NULL OR EXISTS"
-        "  (SELECT 1 FROM storage_locations l WHERE l.package_sequence = p.sequence AND l.state = 'deleted'))",
+        "  (SELECT 1 FROM storage_locations l"
+        "   WHERE l.package_sequence = p.sequence AND l.state = 'deleted'))",
     )
     for (package_id,) in rows:
         yield f"package {uuid.UUID(bytes=package_id)} is held, but its bytes were released"

@@ -85,7 +85,11 @@ def find(
                 with read() as connection:
                     orphans += [
                         Orphan(
-                            each.blake3, backend_id, each.size, _is_pending(connection, each.blake3, backend_id), False
+                            each.blake3,
+                            backend_id,
+                            each.size,
+                            _is_pending(connection, each.blake3, backend_id),
+                            False,
                         )
                         for each in old
                     ]

@@ -39,7 +39,9 @@ def sweep(
             if found:
                 transaction.record(
                     events.deletion_eligible(
-                        uuid.UUID(state.package_id).bytes, reason=retention.EXPIRED, expires_at=state.expires_at
+                        uuid.UUID(state.package_id).bytes,
+                        reason=retention.EXPIRED,
+                        expires_at=state.expires_at,
                     )
                     for state in found
                 )

@@ -70,7 +70,8 @@ class Batch(Protocol):
     def publish(self) -> None:
         """Make everything staged so far visible under its digest, durable on return.
 
-        What was already there is durable on return too. Further objects may be staged afterwards.
+        What was already there is durable on return too. Further objects may be staged meanwhile and
+        afterwards; they belong to the next publication.
 
         Raises:
             BackendError: storage refused; nothing that was not there before is named by any caller yet.
@@ -101,6 +102,13 @@ class Backend(Protocol):
             create: claim an empty or absent place; false if the log says that objects should be there.
         Raises:
             BackendError: it is absent, unreadable, or belongs to another store.
+        """
+
+    def check_free(self) -> None:
+        """Refuse a place that a new store could not claim. Changes nothing.
+
+        Raises:
+            BackendError: it belongs to a store, or holds what no store has marked.
         """
 
     def batch(self, *, keep: bool = False, damaged: frozenset[bytes] = frozenset()) -> Batch:

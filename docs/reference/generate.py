@@ -1,0 +1,327 @@
+"""Writes the generated parts of the reference: `python docs/reference/generate.py [--check]`.
+
+A page keeps what stands outside its markers. Between them stands what the code says of itself: the help of
+the commands, the docstrings of the public names, the settings template, the table of errors. With `--check`
+nothing is written, and the exit code is 1 if a page is out of date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import inspect
+import io
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import artifactstore
+from artifactstore import errors, model, registry
+from artifactstore.app import build_registry
+from artifactstore.cli import exit_codes
+from artifactstore.cli.application import application, run
+from artifactstore.manifest import decode
+from artifactstore.settings import variables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- generated: begin", "<!-- generated: end -->"
+GLOBAL_OPTIONS = "  --database PATH"  # the first of those that every command has, and that stand last
+LINE = 100  # characters of a signature
+
+# Settings that change what this version does; the others are read and checked only.
+IN_USE = (
+    "ARTIFACTSTORE_DATABASE_URL",
+    "ARTIFACTSTORE_STORAGE_LOCAL_ROOT",
+    "ARTIFACTSTORE_LOG_LEVEL",
+    "ARTIFACTSTORE_LOG_FORMAT",
+    "ARTIFACTSTORE_NO_PROGRESS",
+    "ARTIFACTSTORE_API_URL",
+    "ARTIFACTSTORE_RETENTION_CONFIG_PATH",
+    "ARTIFACTSTORE_STORAGE_BACKENDS",
+    "ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND",
+)
+
+
+# The command line
+
+
+def command_names() -> list[str]:
+    """Every command as it is typed, the program's own name first."""
+    root = application()
+    names = ["artifactstore"]
+    names += [f"artifactstore {command.name}" for command in root.registered_commands]
+    for group in root.registered_groups:
+        if group.typer_instance is None:
+            continue
+        names.append(f"artifactstore {group.name}")
+        names += [
+            f"artifactstore {group.name} {command.name}"
+            for command in group.typer_instance.registered_commands
+        ]
+    return names
+
+
+def help_text(command: str) -> str:
+    """What `--help` prints, on 80 columns."""
+    os.environ["COLUMNS"] = "80"
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with contextlib.redirect_stdout(stream):
+        run([*command.split()[1:], "--help"])
+        stream.flush()
+    return stream.buffer.getvalue().decode().rstrip()
+
+
+def commands_page() -> Iterator[str]:
+    """The help of each command, the options that all share only once."""
+    for command in command_names():
+        text = help_text(command)
+        if command != "artifactstore":
+            text = text.partition(f"\n{GLOBAL_OPTIONS}")[0].rstrip()
+            text = text.removesuffix("\n\nOptions:")
+        yield f"## {command}\n\n```text\n{text}\n```"
+
+
+# The library
+
+
+def signature(name: str, call: Callable[..., object]) -> str:
+    """The name with its parameters, on one line or one line each."""
+    parts: list[str] = []
+    star = False
+    for parameter in inspect.signature(call).parameters.values():
+        if parameter.name in {"self", "cls"}:
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not star:
+            parts.append("*")
+            star = True
+        default = parameter.default
+        shown = getattr(default, "__name__", None) or repr(default)
+        given = "" if default is parameter.empty else f" = {shown}"
+        parts.append(f"{parameter.name}: {parameter.annotation}{given}")
+    returned = inspect.signature(call).return_annotation
+    arrow = "" if returned in {inspect.Signature.empty, "None"} else f" -> {returned}"
+    line = f"{name}({', '.join(parts)}){arrow}"
+    if len(line) <= LINE:
+        return line
+    return "\n".join([f"{name}(", *(f"    {part}," for part in parts), f"){arrow}"])
+
+
+def described(thing: object) -> str:
+    """A docstring as Markdown: its sections become lists."""
+    text = inspect.getdoc(thing) or ""
+    head, *sections = re.split(r"^(Args|Returns|Raises|Crash|Source):", text, flags=re.MULTILINE)
+    blocks = [head.strip()]
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        entries = _entries(body)
+        if title in {"Args", "Raises"} and len(entries) > 0:
+            blocks.append("\n".join([f"{title}:\n", *(f"- {_entry(entry)}" for entry in entries)]))
+        else:
+            blocks.append(f"{title}: {' '.join(entries)}")
+    return "\n\n".join(blocks)
+
+
+def _entries(body: str) -> list[str]:
+    """The entries of a section, each on one line."""
+    lines = textwrap.dedent(body.strip("\n")).splitlines()
+    entries: list[str] = []
+    for line in lines:
+        if entries and (line.startswith(" ") or not line):
+            entries[-1] = f"{entries[-1]} {line.strip()}".strip()
+        elif line:
+            entries.append(line.strip())
+    return entries
+
+
+def _entry(text: str) -> str:
+    names, colon, meaning = text.partition(": ")
+    if not colon or not re.fullmatch(r"\w+(, \w+)*", names):
+        return text
+    return f"{', '.join(f'`{name}`' for name in names.split(', '))}: {meaning}"
+
+
+def call_section(name: str, call: Callable[..., object]) -> str:
+    """One function or method."""
+    return f"### {name}\n\n```pyi\n{signature(name, call)}\n```\n\n{described(call)}"
+
+
+def class_section(kind: type) -> Iterator[str]:
+    """A class with its public methods, those that it inherits from us included."""
+    yield f"## {kind.__name__}\n\n{described(kind)}"
+    seen: set[str] = set()
+    for origin in kind.__mro__[:-1]:
+        for name, member in vars(origin).items():
+            call = getattr(member, "__func__", member)
+            if not name.startswith("_") and inspect.isfunction(call) and name not in seen:
+                seen.add(name)
+                yield call_section(f"{kind.__name__}.{name}", call)
+
+
+def value_section(kind: type) -> str:
+    """A value: its fields, then its properties and methods. `|` in a type would end a cell of the table."""
+    head, _, arguments = described(kind).partition("\n\nArgs:\n\n")
+    meanings = dict(re.findall(r"^- `(\w+)`: (.*)$", arguments, flags=re.MULTILINE))
+    rows = ["| field | type | |", "|---|---|---|"]
+    rows += [f"| `{name}` | `{kinds}` | {meanings.get(name, '')} |" for name, kinds in _fields(kind)]
+    blocks = [f"### {kind.__name__}", head, "\n".join(rows)]
+    for name, member in vars(kind).items():
+        if isinstance(member, property | classmethod | FunctionType) and not name.startswith("_"):
+            summary = (inspect.getdoc(member) or "").partition("\n\n")[0].replace("\n", " ")
+            call = "" if isinstance(member, property) else "()"
+            blocks.append(f"`{kind.__name__}.{name}{call}`: {summary}")
+    return "\n\n".join(blocks)
+
+
+def _fields(kind: type) -> list[tuple[str, str]]:
+    named: tuple[str, ...] = getattr(kind, "_fields", ()) or tuple(
+        field.name for field in dataclasses.fields(kind)
+    )
+    return [(name, str(_annotation(kind, name)).replace(" | ", " or ")) for name in named]
+
+
+def _annotation(kind: type, name: str) -> str:
+    annotation = inspect.get_annotations(kind)[name]
+    return getattr(annotation, "__forward_arg__", annotation)
+
+
+def library_page() -> Iterator[str]:
+    """Every public name."""
+    public = {name: getattr(artifactstore, name) for name in artifactstore.__all__ if name != "__version__"}
+    functions = {name: value for name, value in public.items() if inspect.isfunction(value)}
+    values: list[Any] = [
+        value
+        for value in public.values()
+        if isinstance(value, type)
+        and value is not artifactstore.Store
+        and not issubclass(value, artifactstore.ArtifactStoreError)
+    ]
+    yield "## Functions"
+    for name, value in functions.items():
+        yield call_section(f"artifactstore.{name}", value)
+    yield call_section("artifactstore.manifest.decode", decode)
+    yield from class_section(artifactstore.Store)
+    yield from class_section(registry.Registry)
+    yield call_section("artifactstore.app.build_registry", build_registry)
+    yield "## Values"
+    for kind in sorted({*values, model.ComponentHealth}, key=lambda kind: kind.__name__):
+        yield value_section(kind)
+
+
+# Settings
+
+
+def settings_page() -> Iterator[str]:
+    """Every variable, as the template explains it."""
+    said = _template()
+    rest = [variable.name for variable in variables().values() if variable.name not in IN_USE]
+    yield "## In use"
+    yield _settings_table(list(IN_USE), said)
+    yield (
+        "An address of an HTTP API, a retention policy and other backends than `local` are refused: this"
+        " version does not have them, and a setting that is ignored would send evidence to a place where"
+        " nobody expects it."
+    )
+    yield "## Read and checked, without effect in this version"
+    yield _settings_table(rest, said)
+
+
+def _settings_table(names: list[str], said: dict[str, str]) -> str:
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name in names:
+        meaning, _, default = said[name].partition(" Default: ")
+        rows.append(f"| `{name}` | {default.removesuffix('.')} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _template() -> dict[str, str]:
+    """The comment above each variable of `.env.example`."""
+    found: dict[str, str] = {}
+    comment: list[str] = []
+    for line in (HERE.parents[1] / ".env.example").read_text(encoding="utf-8").splitlines():
+        assignment = re.match(r"(?:# )?([A-Z0-9_]+)=", line)
+        if assignment is not None:
+            found[assignment[1]] = " ".join(comment)
+            comment = []
+        elif line.startswith("# "):
+            comment.append(line[2:])
+        else:
+            comment = []
+    return found
+
+
+# Errors
+
+
+def errors_page() -> Iterator[str]:
+    """Every class of error with its code and exit code, and what exit codes mean."""
+    rows = ["| class | below | code | exit | |", "|---|---|---|---|---|"]
+    for kind in error_classes():
+        above = kind.__mro__[1].__name__
+        summary = (inspect.getdoc(kind) or "").partition("\n\n")[0].replace("\n", " ")
+        code = exit_codes.BY_ERROR.get(kind, exit_codes.FAILED)
+        rows.append(f"| `{kind.__name__}` | `{above}` | `{kind.default_code}` | {code} | {summary} |")
+    yield "## Classes\n\n" + "\n".join(rows)
+    rows = ["| exit code | meaning |", "|---|---|"]
+    rows += [f"| {code} | {meaning} |" for code, meaning in exit_codes.MEANINGS.items()]
+    yield "## Exit codes\n\n" + "\n".join(rows)
+
+
+def error_classes() -> list[type[errors.ArtifactStoreError]]:
+    """The tree of errors, in the order in which it is written."""
+    return [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.ArtifactStoreError)
+    ]
+
+
+# Pages
+
+
+def generated(page: Callable[[], Iterator[str]], note: str = "") -> str:
+    """The part of a page that this program writes, with its markers."""
+    return "\n\n".join([f"{BEGIN} by docs/reference/generate.py{note} -->", *page(), END])
+
+
+def typer_note() -> str:
+    """Which typer made the help texts: another one may set them differently."""
+    return f" with typer {'.'.join(importlib.metadata.version('typer').split('.')[:2])}"
+
+
+def pages() -> dict[str, str]:
+    """What each page has to contain between its markers."""
+    return {
+        "cli.md": generated(commands_page, typer_note()),
+        "library.md": generated(library_page),
+        "settings.md": generated(settings_page),
+        "errors.md": generated(errors_page),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or say which of them are out of date."""
+    check = "--check" in arguments
+    stale = []
+    for name, part in pages().items():
+        page = HERE / name
+        text = page.read_text(encoding="utf-8")
+        begin, end = text.index(BEGIN), text.index(END) + len(END)
+        if text[begin:end] == part or (check and name == "cli.md" and typer_note() not in text):
+            continue
+        stale.append(name)
+        if not check:
+            page.write_text(text[:begin] + part + text[end:], encoding="utf-8")
+    for name in stale:
+        sys.stdout.write(f"{name} {'is out of date' if check else 'written'}\n")
+    return 1 if stale and check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Bad input, damaged stores and hostile trees: each is refused with its own error and changes nothing."""

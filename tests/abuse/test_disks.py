@@ -1,0 +1,186 @@
+"""Disks that are full or read-only: real ones, small file systems in memory. Only root can make them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from artifactstore import AccessError, BackendError
+from store.harness import LARGE, SAID, TREE, Home, incompressible, refused, write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from artifactstore import Store
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 16 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(disk: Path, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
+
+
+def fill(disk: Path, *, leave: int) -> Path:
+    """Use up the disk but for so many bytes."""
+    status = os.statvfs(disk)
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_frsize - leave, 1))
+    return ballast
+
+
+def free(disk: Path) -> int:
+    status = os.statvfs(disk)
+    return status.f_bavail * status.f_frsize
+
+
+@pytest.fixture
+def split(tmp_path: Path, disk: Path) -> Home:
+    """A store with its objects on the small disk and its database elsewhere."""
+    home = Home(tmp_path / "split")
+    home.root.mkdir()
+    home.objects.symlink_to(disk / "objects")
+    return home
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {f"{number}": incompressible(60_000, number) for number in range(400)},
+        {"large": incompressible(20 * MIB)},
+        {"small": b"s", "large": incompressible(LARGE), "larger": incompressible(14 * MIB)},
+    ],
+    ids=["many", "large", "mixed"],
+)
+def test_a_push_that_does_not_fit(split: Home, disk: Path, tmp_path: Path, files: dict[str, bytes]) -> None:
+    tree = write_tree(tmp_path / "tree", files)
+    small = write_tree(tmp_path / "small", TREE)
+    with split.open() as store:
+        first = store.push(small, **SAID).package
+        before = free(disk)
+        with split.unchanged(), refused(BackendError, "disk-full", str(disk), "no space left"):
+            store.push(tree, **SAID)
+        assert free(disk) >= before - MIB
+        assert store.push(small, **SAID, if_changed=True).package == first
+        assert store.push(write_tree(small, {"new": b"new"}), **SAID).package.file_count == len(TREE) + 1
+
+
+@pytest.mark.parametrize("size", [2 * MIB, 20 * MIB])
+def test_a_file_that_does_not_fit(split: Home, disk: Path, size: int) -> None:
+    with split.open() as store:
+        package = store.create_package(**SAID)
+        ballast = fill(disk, leave=MIB)
+        with split.unchanged(), pytest.raises(BackendError) as caught:
+            store.ingest_file(package, "large", incompressible(size), actor="ada")
+        assert (caught.value.code, caught.value.retryable) == ("disk-full", True)
+        ballast.unlink()
+        store.ingest_file(package, "large", incompressible(2 * MIB), actor="ada")
+        assert store.read_file(package, "large") == incompressible(2 * MIB)
+
+
+def test_an_export_that_does_not_fit(home: Home, disk: Path, tmp_path: Path) -> None:
+    with home.open() as store:
+        for files in (
+            {"a": b"a", "large": incompressible(20 * MIB)},
+            {str(n): incompressible(MIB, n) for n in range(20)},
+        ):
+            tree = write_tree(tmp_path / f"tree-{len(files)}", files)
+            package = store.push(tree, **SAID).package
+            with home.unchanged(), refused(BackendError, "disk-full", str(disk / "out")):
+                store.export_package(package.package_id, disk / "out")
+            assert list(disk.iterdir()) == []
+
+
+def test_a_log_that_does_not_fit(tmp_path: Path, disk: Path) -> None:
+    home = Home(disk / "home")
+    home.root.mkdir()
+    home.objects.symlink_to(tmp_path / "objects")
+    tree = write_tree(tmp_path / "tree", {f"{number:04}": b"the same" for number in range(2000)})
+    with home.open() as store:
+        package = store.create_package(**SAID)
+        before = home.snapshot()
+        ballast = fill(disk, leave=MIB // 4)
+        with refused(BackendError, "disk-full", str(home.database)):
+            store.push(tree, **SAID)
+        # The bytes were durable before the log was asked; nobody names them.
+        after = home.snapshot()
+        assert (after.tables, after.schema, after.version) == (before.tables, before.schema, before.version)
+        assert home.staged() == []
+        assert store.get_package(package).status == "open"
+        assert store.replay(check=True).identical
+        ballast.unlink()
+        assert store.push(tree, **SAID).package.file_count == 2000
+    with home.open(create=False) as store:
+        assert store.replay(check=True).identical
+
+
+def test_a_store_that_cannot_be_made_on_a_full_disk(disk: Path) -> None:
+    home = Home(disk / "home")
+    home.root.mkdir()
+    ballast = fill(disk, leave=0)
+    with pytest.raises(BackendError) as caught:
+        home.open()
+    assert caught.value.code == "disk-full"
+    ballast.unlink()
+    with home.open() as store:
+        assert store.health().status == "ok"
+
+
+def write_calls(store: Store, package: str, tree: Path) -> list[Callable[[], object]]:
+    return [
+        lambda: store.create_package(**SAID),
+        lambda: store.ingest_file(package, "new", b"new bytes", actor="ada"),
+        lambda: store.finalize_package(package, actor="ada"),
+        lambda: store.push(write_tree(tree, {"new": b"new bytes"}), **SAID),
+    ]
+
+
+def test_objects_on_a_read_only_disk(split: Home, disk: Path, tree: Path) -> None:
+    with split.open() as store:
+        package = store.push(tree, **SAID).package
+        opened = store.create_package(**SAID)
+        store.ingest_file(opened, "a", b"a", actor="ada")
+    remount(disk, "ro")
+    with split.open(create=False) as store:
+        with split.unchanged():
+            for call in write_calls(store, opened, tree)[1:]:
+                with refused(AccessError, "access-denied", str(disk), "read-only"):
+                    call()
+            assert store.health().status == "degraded"
+            assert store.read_file(package.package_id, "README.md") == TREE["README.md"]
+    remount(disk, "rw")
+
+
+def test_a_whole_store_on_a_read_only_disk(disk: Path, tree: Path, tmp_path: Path) -> None:
+    home = Home(disk / "home")
+    with home.open() as store:
+        store.push(tree, **SAID)
+    remount(disk, "ro")
+    with refused(AccessError, "access-denied", str(home.database)):
+        home.open(create=False)
+    with refused(AccessError, "access-denied", str(disk / "new")):
+        Home(disk / "new").open()
+    remount(disk, "rw")
+    with home.open(create=False) as store:
+        assert store.push(tree, **SAID, if_changed=True).unchanged

@@ -1,0 +1,127 @@
+"""Relative paths that break a rule: refused at every door with the rule and the path, and nothing changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from store.harness import SAID, refused, write_tree
+
+from artifactstore import DuplicateRelativePathError, InvalidInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from store.doors import Door
+    from store.harness import Home
+
+    from artifactstore import Store
+
+BROKEN = [
+    ("", "it is empty", "''"),
+    ("/", "it starts with a slash", "'/'"),
+    ("/etc/passwd", "it starts with a slash", "'/etc/passwd'"),
+    ("//a", "it starts with a slash", "'//a'"),
+    ("a//b", "it has an empty segment", "'a//b'"),
+    ("a/", "it has an empty segment", "'a/'"),
+    (".", "it has a '.' or '..' segment", "'.'"),
+    ("..", "it has a '.' or '..' segment", "'..'"),
+    ("../a", "it has a '.' or '..' segment", "'../a'"),
+    ("a/../b", "it has a '.' or '..' segment", "'a/../b'"),
+    ("a/./b", "it has a '.' or '..' segment", "'a/./b'"),
+    ("./a", "it has a '.' or '..' segment", "'./a'"),
+    ("a/..", "it has a '.' or '..' segment", "'a/..'"),
+    ("a\x00b", "it holds the control character U+0000", r"'a\u0000b'"),
+    ("a\nb", "it holds the control character U+000A", r"'a\u000ab'"),
+    ("a\x1bb", "it holds the control character U+001B", r"'a\u001bb'"),
+    ("a\x7fb", "it holds the control character U+007F", r"'a\u007fb'"),
+    ("a\x85b", "it holds the control character U+0085", r"'a\u0085b'"),
+    ("a\u2028b", "it holds the control character U+2028", r"'a\u2028b'"),
+    ("evil\u202egpj.exe", "it holds the control character U+202E", r"'evil\u202egpj.exe'"),
+    ("a\u2066b", "it holds the control character U+2066", r"'a\u2066b'"),
+    ("a\ud800b", "it is not valid UTF-8", r"'a\ud800b'"),
+    ("a\udcff", "it is not valid UTF-8", r"'a\udcff'"),
+    ("a" * 256, "it has a segment of more than 255 bytes", "'aaaa"),
+    ("\u00fc" * 128, "it has a segment of more than 255 bytes", "'\u00fc\u00fc"),
+    ("/".join(["a" * 240] * 17) + "b", "it is 4097 bytes long; 4096 are allowed", "'aaaa"),
+]
+ALLOWED = [
+    "a",
+    "...",
+    "..a",
+    "a..",
+    ".hidden",
+    "a b",
+    " padded ",
+    "-",
+    "--help",
+    "a\\b",
+    "C:\\x",
+    "CON",
+    "a:b*?<>|\"'",
+    "\u00fc/\u2713/\U0001f600",
+    "e\u0301",
+    "a" * 255,
+    "\u00fc" * 127,
+    "/".join(["a" * 240] * 17),
+]
+
+
+@pytest.mark.parametrize(("path", "rule", "shown"), BROKEN)
+def test_a_broken_rule_is_named_with_the_path(
+    door: Door, home: Home, path: str, rule: str, shown: str
+) -> None:
+    package = door.create_package(**SAID)
+    with home.unchanged(), refused(InvalidInputError, "invalid-relative-path", rule, shown):
+        door.ingest_file(package, path, b"bytes", actor="ada")
+
+
+@pytest.mark.parametrize(("path", "rule", "shown"), BROKEN)
+def test_what_cannot_be_stored_cannot_be_asked_for(
+    store: Store, home: Home, path: str, rule: str, shown: str
+) -> None:
+    package = store.create_package(**SAID)
+    with home.unchanged(), refused(InvalidInputError, "invalid-relative-path", rule, shown):
+        store.get_file(package, path)
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+def test_everything_else_is_kept_as_given(door: Door, path: str) -> None:
+    package = door.create_package(**SAID)
+    assert door.ingest_file(package, path, b"bytes", actor="ada").relative_path == path
+    assert door.list_files(package).items[0].relative_path == path
+    assert door.read_file(package, path) == b"bytes"
+
+
+@pytest.mark.parametrize(
+    ("taken", "new", "reason"),
+    [
+        ("a/b.txt", "a/b.txt", "has a file 'a/b.txt' already"),
+        ("a", "a/b", "'a/b' cannot stand beside 'a'"),
+        ("a/b", "a/b/c/d", "'a/b/c/d' cannot stand beside 'a/b'"),
+        ("a/b", "a", "'a' cannot stand beside 'a/b'"),
+        ("a/b/c", "a/b", "'a/b' cannot stand beside 'a/b/c'"),
+    ],
+)
+def test_a_path_that_is_taken(
+    door: Door, home: Home, tmp_path: Path, taken: str, new: str, reason: str
+) -> None:
+    package = door.create_package(**SAID)
+    door.ingest_file(package, taken, b"first", actor="ada")
+    for other in ("a-b", "a0", "ab", "a.b"):
+        door.ingest_file(package, other, b"neighbour", actor="ada")
+    tree = write_tree(tmp_path / "tree", {"0": b"before", new: b"in a directory", "z": b"behind"})
+    with home.unchanged():
+        with refused(DuplicateRelativePathError, "duplicate-relative-path", reason):
+            door.ingest_file(package, new, b"second", actor="ada")
+        with refused(DuplicateRelativePathError, "duplicate-relative-path", reason):
+            door.ingest_directory(package, tree, actor="ada")
+    assert door.read_file(package, taken) == b"first"
+
+
+def test_paths_of_one_package_do_not_hinder_another(store: Store) -> None:
+    one, two = store.create_package(**SAID), store.create_package(**SAID)
+    store.ingest_file(one, "a", b"1", actor="ada")
+    store.ingest_file(two, "a/b", b"2", actor="ada")
+    assert store.read_file(one, "a") == b"1"
+    assert store.read_file(two, "a/b") == b"2"

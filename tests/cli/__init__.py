@@ -1,0 +1,1 @@
+"""The command line, through its processes, its exit codes and its terminals."""

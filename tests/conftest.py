@@ -1,0 +1,50 @@
+"""Fixtures for all tests of the store: real files, real SQLite, a clock and ids that repeat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.register_assert_rewrite("store.harness", "store.doors")
+
+from store.doors import DOORS, Door  # noqa: E402 - only after assertions are rewritten
+from store.harness import EXECUTABLE, TREE, CountedIds, FakeClock, Home, write_tree  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from artifactstore import Store
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock that the test can set."""
+    return FakeClock()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Where the store of the test lives; nothing is there yet."""
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture
+def store(home: Home, clock: FakeClock) -> Iterator[Store]:
+    """An open, empty store."""
+    with home.open(clock=clock, new_id=CountedIds()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small directory of evidence."""
+    return write_tree(tmp_path / "evidence", TREE, executable=EXECUTABLE)
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest, home: Home) -> Iterator[Door]:
+    """An empty store behind each of its doors."""
+    with request.param(home) as opened:
+        yield opened
