@@ -35,19 +35,32 @@ if TYPE_CHECKING:
     )
     from artifactstore.events import Event
     from artifactstore.ingest import Progress
+    from artifactstore.lifecycle.copying import CopyResult
+    from artifactstore.lifecycle.fsck import FsckResult
+    from artifactstore.lifecycle.gc import GcPlan, GcResult
+    from artifactstore.lifecycle.orphans import OrphanResult
+    from artifactstore.lifecycle.policy import RetentionPolicy
+    from artifactstore.lifecycle.repair import RepairResult
+    from artifactstore.lifecycle.verify import VerifyResult
     from artifactstore.manifest import Manifest, ManifestFile, ManifestPackage
     from artifactstore.model import (
         CheckResult,
+        ComponentHealth,
+        Explanation,
         ExportResult,
         File,
         FileHit,
         Health,
+        Hold,
         IngestResult,
         Package,
         Page,
         PushResult,
         ReplayResult,
+        RetentionState,
         SkippedFile,
+        SweepResult,
+        Verification,
     )
     from artifactstore.scan import Selection
     from artifactstore.store import Store
@@ -74,9 +87,25 @@ _HOMES = {
     ),
     "events": ("Event",),
     "ingest": ("Progress",),
+    "lifecycle.copying": ("CopyResult",),
+    "lifecycle.fsck": ("FsckResult",),
+    "lifecycle.gc": (
+        "GcPlan",
+        "GcResult",
+    ),
+    "lifecycle.orphans": ("OrphanResult",),
+    "lifecycle.policy": ("RetentionPolicy",),
+    "lifecycle.repair": ("RepairResult",),
+    "lifecycle.verify": ("VerifyResult",),
     "manifest": ("Manifest", "ManifestFile", "ManifestPackage"),
     "model": (
         "CheckResult",
+        "Verification",
+        "SweepResult",
+        "RetentionState",
+        "Hold",
+        "Explanation",
+        "ComponentHealth",
         "ExportResult",
         "File",
         "FileHit",
@@ -98,14 +127,21 @@ __all__ = [
     "BackendError",
     "BusyError",
     "CheckResult",
+    "ComponentHealth",
     "ConflictError",
+    "CopyResult",
     "Digest",
     "DuplicateRelativePathError",
     "Event",
+    "Explanation",
     "ExportResult",
     "File",
     "FileHit",
+    "FsckResult",
+    "GcPlan",
+    "GcResult",
     "Health",
+    "Hold",
     "IngestResult",
     "IntegrityError",
     "InvalidInputError",
@@ -114,11 +150,15 @@ __all__ = [
     "ManifestPackage",
     "NotFoundError",
     "ObjectNotFoundError",
+    "OrphanResult",
     "Package",
     "Page",
     "Progress",
     "PushResult",
+    "RepairResult",
     "ReplayResult",
+    "RetentionPolicy",
+    "RetentionState",
     "Selection",
     "SettingsError",
     "SkippedFile",
@@ -126,6 +166,9 @@ __all__ = [
     "StateError",
     "Store",
     "StoreNotFoundError",
+    "SweepResult",
+    "Verification",
+    "VerifyResult",
     "__version__",
     "check_directory",
     "open",

@@ -12,6 +12,7 @@ from artifactstore.health import probe
 from artifactstore.lifecycle.policy import read_policy
 from artifactstore.moment import system_clock
 from artifactstore.objects.local import LocalBackend
+from artifactstore.paths import printable
 from artifactstore.settings import default_env_file, load_settings
 from artifactstore.store import Store
 
@@ -79,10 +80,12 @@ def open_configured(
         as `Store.open`; also SettingsError if they ask for what this version does not have.
     """
     _refuse_unbuilt(settings)
+    _refuse_shared_roots(settings)
     policy = settings.retention_config_path
     return Store.open(
         settings.database_path,
         settings.storage_local_root,
+        further=settings.storage_urls,
         policy=None if policy is None else read_policy(policy),
         create=create,
         clock=clock,
@@ -100,6 +103,18 @@ def _refuse_unbuilt(settings: Settings) -> None:
         )
 
 
+def _refuse_shared_roots(settings: Settings) -> None:
+    """Two backends in one directory would count its one copy of the bytes twice."""
+    owners: dict[str, str] = {}
+    for backend_id, root in {LOCAL: settings.storage_local_root, **settings.storage_urls}.items():
+        owner = owners.setdefault(os.path.realpath(root), backend_id)
+        if owner != backend_id:
+            raise SettingsError(
+                f"the backends {owner!r} and {backend_id!r} are the same directory, {printable(str(root))}",
+                hint="give each backend a directory of its own, best on a disk of its own",
+            )
+
+
 def configured_database(settings: Settings) -> Database:
     """The database that the settings name, unopened: for `migrate` and `replay`, which repair views."""
     return Database(os.fspath(settings.database_path))
@@ -108,8 +123,13 @@ def configured_database(settings: Settings) -> Database:
 def configured_health(settings: Settings) -> Health:
     """The health of the store that the settings name, also when it cannot be opened. Changes nothing."""
     database = configured_database(settings)
+    backends = [LocalBackend(os.fspath(settings.storage_local_root))]
+    backends += [
+        LocalBackend(os.fspath(root), backend_id=backend_id)
+        for backend_id, root in settings.storage_urls.items()
+    ]
     try:
-        return probe(database, [LocalBackend(os.fspath(settings.storage_local_root))], system_clock)
+        return probe(database, backends, system_clock)
     finally:
         database.close()
 

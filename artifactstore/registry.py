@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from artifactstore.lifecycle.calls import ABANDONED_AFTER, ORPHAN_PROTECTION
+
 if TYPE_CHECKING:
     import io
     import os
@@ -14,16 +16,28 @@ if TYPE_CHECKING:
     from artifactstore.codec import Value
     from artifactstore.digest import Digest
     from artifactstore.events import Event
+    from artifactstore.lifecycle.copying import CopyResult
+    from artifactstore.lifecycle.fsck import FsckResult
+    from artifactstore.lifecycle.gc import GcPlan, GcResult
+    from artifactstore.lifecycle.orphans import OrphanResult
+    from artifactstore.lifecycle.repair import RepairResult
+    from artifactstore.lifecycle.verify import VerifyResult
+    from artifactstore.manifest import Manifest
     from artifactstore.model import (
+        Explanation,
         ExportResult,
         File,
         FileHit,
         Health,
+        Hold,
         IngestResult,
         Package,
         Page,
         PushResult,
         ReplayResult,
+        RetentionState,
+        SweepResult,
+        Verification,
     )
     from artifactstore.scan import Selection
     from artifactstore.sources import Source
@@ -225,6 +239,149 @@ class Registry:
     async def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """See `Store.events`."""
         return await _run(lambda: self.store.events(after=after, limit=limit))
+
+    async def verification(self, package: str) -> Verification:
+        """See `Store.verification`."""
+        return await _run(lambda: self.store.verification(package))
+
+    async def get_manifest(self, package: str) -> Manifest:
+        """See `Store.get_manifest`."""
+        return await _run(lambda: self.store.get_manifest(package))
+
+    async def extend_retention(
+        self,
+        package: str,
+        *,
+        actor: str,
+        until: int | None = None,
+        by: int | None = None,
+        for_ever: bool = False,
+        reason: str | None = None,
+    ) -> RetentionState:
+        """See `Store.extend_retention`."""
+        return await _run(
+            lambda: self.store.extend_retention(
+                package, actor=actor, until=until, by=by, for_ever=for_ever, reason=reason
+            )
+        )
+
+    async def apply_hold(
+        self,
+        package: str,
+        *,
+        reason: str,
+        actor: str,
+        authority: str | None = None,
+        case_id: str | None = None,
+    ) -> Hold:
+        """See `Store.apply_hold`."""
+        return await _run(
+            lambda: self.store.apply_hold(
+                package, reason=reason, actor=actor, authority=authority, case_id=case_id
+            )
+        )
+
+    async def release_hold(self, package: str, hold: str, *, reason: str, actor: str) -> Hold:
+        """See `Store.release_hold`."""
+        return await _run(lambda: self.store.release_hold(package, hold, reason=reason, actor=actor))
+
+    async def retention_history(self, package: str) -> list[Event]:
+        """See `Store.retention_history`."""
+        return await _run(lambda: self.store.retention_history(package))
+
+    async def explain_retention(self, package: str) -> Explanation:
+        """See `Store.explain_retention`."""
+        return await _run(lambda: self.store.explain_retention(package))
+
+    async def sweep(
+        self,
+        *,
+        actor: str,
+        abandoned_after: int = ABANDONED_AFTER,
+        mark_abandoned: bool = False,
+        accept_clock: bool = False,
+    ) -> SweepResult:
+        """See `Store.sweep`."""
+        return await _run(
+            lambda: self.store.sweep(
+                actor=actor,
+                abandoned_after=abandoned_after,
+                mark_abandoned=mark_abandoned,
+                accept_clock=accept_clock,
+            )
+        )
+
+    async def plan_gc(self) -> GcPlan:
+        """See `Store.plan_gc`."""
+        return await _run(self.store.plan_gc)
+
+    async def gc(self, *, actor: str, plan: GcPlan | None = None, accept_clock: bool = False) -> GcResult:
+        """See `Store.gc`."""
+        return await _run(lambda: self.store.gc(actor=actor, plan=plan, accept_clock=accept_clock))
+
+    async def orphans(
+        self, *, actor: str, delete: bool = False, older_than: int = ORPHAN_PROTECTION
+    ) -> OrphanResult:
+        """See `Store.orphans`."""
+        return await _run(lambda: self.store.orphans(actor=actor, delete=delete, older_than=older_than))
+
+    async def verify(
+        self,
+        *,
+        actor: str,
+        backend: str | None = None,
+        package: str | None = None,
+        max_bytes: int | None = None,
+        max_seconds: float | None = None,
+        older_than: int | None = None,
+        sample: float | None = None,
+        failed_only: bool = False,
+    ) -> VerifyResult:
+        """See `Store.verify`."""
+        return await _run(
+            lambda: self.store.verify(
+                actor=actor,
+                backend=backend,
+                package=package,
+                max_bytes=max_bytes,
+                max_seconds=max_seconds,
+                older_than=older_than,
+                sample=sample,
+                failed_only=failed_only,
+            )
+        )
+
+    async def repair(
+        self, *, actor: str, backend: str | None = None, directory: str | os.PathLike[str] | None = None
+    ) -> RepairResult:
+        """See `Store.repair`."""
+        return await _run(lambda: self.store.repair(actor=actor, backend=backend, directory=directory))
+
+    async def copy(
+        self,
+        *,
+        source: str,
+        target: str,
+        actor: str,
+        package: str | None = None,
+        producer: str | None = None,
+        retention_class: str | None = None,
+    ) -> CopyResult:
+        """See `Store.copy`."""
+        return await _run(
+            lambda: self.store.copy(
+                source=source,
+                target=target,
+                actor=actor,
+                package=package,
+                producer=producer,
+                retention_class=retention_class,
+            )
+        )
+
+    async def fsck(self, *, read: bool = False) -> FsckResult:
+        """See `Store.fsck`."""
+        return await _run(lambda: self.store.fsck(read=read))
 
     async def replay(self, *, check: bool = False) -> ReplayResult:
         """See `Store.replay`."""

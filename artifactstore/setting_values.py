@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from artifactstore.errors import SettingsError
 from artifactstore.paths import broken_rule, printable
@@ -39,6 +39,8 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:")  # two letters at least: `C:`
 _SQLITE_URL = re.compile(r"sqlite(?:\+aiosqlite)?:///(.*)", re.IGNORECASE)
 _BASE_URL = re.compile(r"[A-Za-z0-9\-._~:/@!$&'()*+,;=%\[\]]+")  # RFC 3986 without query and fragment
 _SECRET_REF = re.compile(r"(env):([A-Za-z_][A-Za-z0-9_]*)|(file):(/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*)")
+_URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
+_FILE_URL = re.compile(r"file://(?:localhost)?(/[^?#\x00-\x20\x7f]*)", re.IGNORECASE)
 _ROUTE = re.compile(r"(\*|[^\s*:=]+):(\*|[^\s*:=]+)=([^\s*:=]+)")
 
 
@@ -163,6 +165,29 @@ def database_path(url: str) -> Path:
             f"{shown} has a query string", hint=f"the store sets SQLite's options itself; {hint}"
         )
     return local_path(plain)
+
+
+def file_url(text: str) -> Path:
+    """The directory that a URL `file:///absolute/path` names; `%20` in it is a blank.
+
+    Raises:
+        SettingsError: it is another kind of URL, relative, or names a host, a query or the top directory.
+    Source: RFC 8089.
+    """
+    hint = "use file:///absolute/path; blanks and other special characters are written as %20"
+    match = _FILE_URL.fullmatch(text)
+    if match is None:
+        # The value is not quoted: other kinds of URL carry keys and passwords.
+        scheme = _URL_SCHEME.match(text)
+        if scheme is not None and scheme[1].lower() != "file":
+            message = f"this version has no backend for {scheme[1].lower()}: URLs"
+        else:
+            message = "the value is not the URL of a local directory"
+        raise SettingsError(message, hint=hint)
+    path = "/" + os.fsdecode(unquote_to_bytes(match[1])).lstrip("/")
+    if _CONTROL.search(path) or not path.strip("/."):
+        raise SettingsError(f"{printable(path)} is no directory for objects", hint=hint)
+    return Path(path)
 
 
 def base_url(text: str) -> str:

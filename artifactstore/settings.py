@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from artifactstore.dotenv import read_env_file
 from artifactstore.errors import SettingsError
 from artifactstore.setting_values import (
+    BACKEND_IDS,
     Route,
     SecretRef,
     backend_ids,
@@ -25,6 +27,7 @@ from artifactstore.setting_values import (
     boolean,
     choice,
     database_path,
+    file_url,
     hide,
     integer,
     key_prefix,
@@ -57,6 +60,9 @@ __all__ = [
 
 PREFIX = "ARTIFACTSTORE_"
 PREFIXES = (PREFIX, "STATE_HUB_")
+# Any number of them: each names a further backend, `ARTIFACTSTORE_STORAGE_URL_OFF_SITE` that with the id
+# `off-site`.
+STORAGE_URL_PREFIX = f"{PREFIX}STORAGE_URL_"
 
 _MIB = 1024 * 1024
 # A part of a multipart upload, and a single PUT, may have these sizes in bytes.
@@ -232,6 +238,8 @@ class Settings:
     state_hub_task_id: str | None = field(
         default=None, metadata=_from("STATE_HUB_TASK_ID", optional(_HUB_ID))
     )
+    # Roots of further backends by id.
+    storage_urls: Mapping[str, Path] = field(default_factory=dict, hash=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)  # by name of variable
 
     def __post_init__(self) -> None:
@@ -253,14 +261,18 @@ class Settings:
 
     def describe(self) -> tuple[SettingValue, ...]:
         """Each effective value and where it came from, in the order of the operator guide."""
-        return tuple(
+        described = [
             SettingValue(
                 variable.name,
                 variable.mask(show(getattr(self, attribute))),
                 self._origin(variable.name),
             )
             for attribute, variable in variables().items()
-        )
+        ]
+        for backend_id, root in self.storage_urls.items():
+            name = _storage_url_name(backend_id)
+            described.append(SettingValue(name, root.absolute().as_uri(), self._origin(name)))
+        return tuple(described)
 
     def _origin(self, name: str) -> str:
         return self.origins.get(name, "argument")
@@ -322,9 +334,50 @@ def load_settings(
             values[attribute] = variable.parse(text)
         except SettingsError as error:
             raise SettingsError(f"{name} ({origin}): {error.message}", hint=error.hint) from None
+    values["storage_urls"] = _storage_urls(environ, env_file, assignments, origins)
     settings = Settings(**values, origins=origins)
     _warn_of_unknown_names(settings, environ, env_file, assignments)
     return settings
+
+
+def _storage_urls(
+    environ: Mapping[str, str],
+    env_file: Path | None,
+    assignments: Mapping[str, Assignment],
+    origins: dict[str, str],
+) -> dict[str, Path]:
+    """The roots of further backends by id; notes where each came from."""
+    found = {name: (line.value, f"{env_file} line {line.line}") for name, line in assignments.items()}
+    found.update({name: (text, "environment") for name, text in environ.items()})
+    urls: dict[str, Path] = {}
+    for name, (text, origin) in sorted(found.items()):
+        if not name.startswith(STORAGE_URL_PREFIX):
+            continue
+        try:
+            backend_id = _backend_id(name)
+            if text:
+                urls[backend_id] = file_url(text)
+                origins[name] = origin
+        except SettingsError as error:
+            raise SettingsError(f"{name} ({origin}): {error.message}", hint=error.hint) from None
+    return urls
+
+
+def _backend_id(name: str) -> str:
+    """The id of the backend that a variable with the prefix names."""
+    written = name.removeprefix(STORAGE_URL_PREFIX)
+    if re.fullmatch("[A-Z0-9]+(?:_[A-Z0-9]+)*", written) is None:
+        raise SettingsError(
+            "the name ends with no id of a backend", hint=f"write {STORAGE_URL_PREFIX}OFF_SITE for off-site"
+        )
+    backend_id = written.lower().replace("_", "-")
+    if backend_id in BACKEND_IDS:
+        raise SettingsError(f"the id {backend_id!r} has a meaning of its own", hint="choose another id")
+    return backend_id
+
+
+def _storage_url_name(backend_id: str) -> str:
+    return f"{STORAGE_URL_PREFIX}{backend_id.upper().replace('-', '_')}"
 
 
 def _warn_of_unknown_names(
@@ -335,6 +388,7 @@ def _warn_of_unknown_names(
 ) -> None:
     """A misspelt name would otherwise be a setting that silently does nothing."""
     known = {variable.name for variable in variables().values()}
+    known.update(name for name in (*environ, *assignments) if name.startswith(STORAGE_URL_PREFIX))
     references = (settings.s3_access_key_ref, settings.s3_secret_key_ref)
     known.update(ref.name for ref in references if ref is not None and ref.kind == "env")
     found = {name: f"{env_file} line {assignment.line}" for name, assignment in assignments.items()}

@@ -22,7 +22,8 @@ from artifactstore.ingest import open_directory, stage_directory
 from artifactstore.lifecycle import retention
 from artifactstore.lifecycle.calls import LifecycleCalls
 from artifactstore.lifecycle.policy import RetentionPolicy
-from artifactstore.lifecycle.repair import record_repaired
+from artifactstore.lifecycle.repair import record_mended
+from artifactstore.lifecycle.verify import StoredObject
 from artifactstore.manifest import ManifestEncoder, ManifestFile
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import IngestResult, PushResult
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from artifactstore.database import Connection
     from artifactstore.events import Idempotency
     from artifactstore.ingest import Entry, EntryList, OnProgress
+    from artifactstore.manifest import ManifestPackage
     from artifactstore.model import File, Package, ReplayResult
     from artifactstore.moment import Clock, IdSource
     from artifactstore.objects.backend import Backend, Batch, Staged
@@ -388,10 +390,9 @@ class Store(LifecycleCalls):
             described = packages.described(
                 details, package_id=str(package_id), store_id=self.store_id, created_at=created_at
             )
-            encoder = ManifestEncoder(described, entries.count)
-            staged, _ = stage(batch, encoder.chunks(ManifestFile(*entry) for entry in entries))
-            idempotency = request(idempotency_key, "push", *details.arguments(), encoder.content_digest)
-            known = KnownContent(idempotency, if_changed, producer, subject, encoder.content_digest)
+            staged, content_digest = _stage_manifest(batch, described, entries)
+            idempotency = request(idempotency_key, "push", *details.arguments(), content_digest)
+            known = KnownContent(idempotency, if_changed, producer, subject, content_digest)
             # Asked twice: here, before anything is published, and again under the write lock.
             with self._database.read() as connection:
                 earlier = known.package(connection)
@@ -403,10 +404,14 @@ class Store(LifecycleCalls):
                 earlier = known.package(transaction.connection)
                 if earlier is None:
                     self._assure(entries, directory, selection)
+                    if self._backend.missing([(staged.digests.blake3, staged.size)]):
+                        with self._backend.batch() as batch:
+                            _stage_manifest(batch, described, entries)
+                            batch.publish()
                     sequence = self._record_created(transaction, details, package_id, created_at, None)
                     self._record_files(transaction, sequence, entries, entries.count, None)
                     package = queries.package(transaction.connection, sequence)
-                    self._record_finalized(transaction, package, staged, encoder.content_digest, idempotency)
+                    self._record_finalized(transaction, package, staged, content_digest, idempotency)
                     return PushResult(queries.package(transaction.connection, sequence), result)
         return PushResult(earlier, replace(result, new_object_count=0, new_object_size=0), unchanged=True)
 
@@ -472,10 +477,8 @@ class Store(LifecycleCalls):
         backend_id = self._backend.backend_id
         package = self._record_work(transaction, sequence)
         transaction.record(packages.ingested(package.package_id, entries, count, backend_id, idempotency))
-        damaged = set(queries.failed_objects(transaction.connection, backend_id))
-        if damaged:
-            for blake3 in sorted(damaged & {entry[3] for entry in entries}):
-                record_repaired(transaction, backend_id, blake3, "a new ingest")
+        written = (StoredObject(entry[3], entry[4], entry[2]) for entry in entries)
+        record_mended(transaction, self._backend, written, "a new ingest")
 
     def _record_work(self, transaction: Transaction, sequence: int) -> Package:
         """Somebody works on an open package: it is not abandoned."""
@@ -549,6 +552,15 @@ def _admit(
         for path in paths:
             packages.refuse_collision(connection, sequence, path)
     return first
+
+
+def _stage_manifest(
+    batch: Batch, described: ManifestPackage, entries: EntryList
+) -> tuple[Staged, bytes]:
+    """The manifest of a push, and the sha256 over its files."""
+    encoder = ManifestEncoder(described, entries.count)
+    staged, _ = stage(batch, encoder.chunks(ManifestFile(*entry) for entry in entries))
+    return staged, encoder.content_digest
 
 
 def _sealed_digest(package: Package) -> Digest:

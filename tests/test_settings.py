@@ -433,10 +433,77 @@ def test_described_values_can_be_read_again() -> None:
         "ARTIFACTSTORE_S3_ACCESS_KEY_REF": "env:KEY",
         "ARTIFACTSTORE_ANON_READ": "on",
         "ARTIFACTSTORE_STORAGE_LOCAL_ROOT": "~",
+        "ARTIFACTSTORE_STORAGE_URL_SECOND": "file:///srv/with%20blank/%25/%23",
+        "ARTIFACTSTORE_STORAGE_URL_BYTES": "file:///srv/%FF",
     }
     settings = load_settings(environ=environ)
     again = load_settings(environ={value.name: value.text for value in settings.describe()})
     assert again == settings
+
+
+def test_further_backends_have_names_of_their_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text(
+        "ARTIFACTSTORE_STORAGE_URL_SECOND=file:///srv/file\n"
+        "ARTIFACTSTORE_STORAGE_URL_OFF_SITE_2=FILE://localhost/srv/a%20b\n"
+        "ARTIFACTSTORE_STORAGE_URL_UNSET=file:///srv/unset\n"
+    )
+    settings = load_settings(
+        environ={
+            "ARTIFACTSTORE_STORAGE_URL_SECOND": "file:///srv/environment",
+            "ARTIFACTSTORE_STORAGE_URL_UNSET": "",
+        },
+        env_file=env_file,
+    )
+    assert settings.storage_urls == {"off-site-2": Path("/srv/a b"), "second": Path("/srv/environment")}
+    assert settings.describe()[-2:] == (
+        SettingValue("ARTIFACTSTORE_STORAGE_URL_OFF_SITE_2", "file:///srv/a%20b", f"{env_file} line 2"),
+        SettingValue("ARTIFACTSTORE_STORAGE_URL_SECOND", "file:///srv/environment", "environment"),
+    )
+    assert caplog.messages == []
+    assert "file:///srv/environment" in repr(settings)
+    assert hash(settings) == hash(dataclasses.replace(settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ARTIFACTSTORE_STORAGE_URL_", "the name ends with no id of a backend"),
+        ("ARTIFACTSTORE_STORAGE_URL_second", "the name ends with no id of a backend"),
+        ("ARTIFACTSTORE_STORAGE_URL_A__B", "the name ends with no id of a backend"),
+        ("ARTIFACTSTORE_STORAGE_URL_LOCAL", "the id 'local' has a meaning of its own"),
+        ("ARTIFACTSTORE_STORAGE_URL_S3", "the id 's3' has a meaning of its own"),
+    ],
+)
+def test_names_of_further_backends_that_are_refused(name: str, said: str) -> None:
+    assert said in refused(name, "file:///srv/x").message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"s3://key:{SECRET}@bucket", "this version has no backend for s3: URLs"),
+        (f"HTTPS://{SECRET}@host/x", "this version has no backend for https: URLs"),
+        (f"file://me:{SECRET}@host/srv", "is not the URL of a local directory"),
+        (f"file:///srv?key={SECRET}", "is not the URL of a local directory"),
+        (f"file:///srv#{SECRET}", "is not the URL of a local directory"),
+        (f"{SECRET}", "is not the URL of a local directory"),
+        ("/srv/plain", "is not the URL of a local directory"),
+        ("file:srv", "is not the URL of a local directory"),
+        ("file://relative/srv", "is not the URL of a local directory"),
+        ("file:///a b", "is not the URL of a local directory"),
+        ("file:///", "'/' is no directory for objects"),
+        ("file:///..", "is no directory for objects"),
+        ("file:///a%00b", "is no directory for objects"),
+        ("file:///a%0Ab", "is no directory for objects"),
+    ],
+)
+def test_urls_of_further_backends_that_are_refused(text: str, said: str) -> None:
+    error = refused("ARTIFACTSTORE_STORAGE_URL_SECOND", text)
+    assert said in error.message
+    assert error.message.isprintable()
+    assert SECRET not in f"{error.message} {error.hint} {error!r}"
+    assert error.__cause__ is None
 
 
 def test_a_path_that_is_not_utf8_can_be_shown() -> None:
@@ -484,7 +551,9 @@ def test_env_example_names_exactly_the_known_variables_and_shows_the_defaults(tm
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
     assignment = re.compile(r"(?m)^(?:# )?([A-Z0-9_]+)=(.*)$")
     named = assignment.findall(text)
-    assert sorted(name for name, _ in named) == sorted(variable.name for variable in variables().values())
+    further = "ARTIFACTSTORE_STORAGE_URL_OFF_SITE"
+    known = [variable.name for variable in variables().values()]
+    assert sorted(name for name, _ in named) == sorted([*known, further])
     for match in assignment.finditer(text):
         above = text[: match.start()].splitlines()[-1]
         assert above.startswith("# ")
@@ -497,7 +566,8 @@ def test_env_example_names_exactly_the_known_variables_and_shows_the_defaults(tm
     uncommented = tmp_path / ".env"
     uncommented.write_text(assignment.sub(r"\1=\2", text), encoding="utf-8")
     settings = load_settings(environ={}, env_file=uncommented)
-    assert settings == as_it_is
+    root = Path("/srv/artifactstore-off-site")
+    assert settings == dataclasses.replace(as_it_is, storage_urls={"off-site": root})
     assert all("line" in value.origin for value in settings.describe())
 
 

@@ -8,7 +8,16 @@ import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]  # it has no __all__
 from typer.main import get_command
 
-from artifactstore.cli import exporting, log, maintenance, packages, reading
+from artifactstore.cli import (
+    deletion,
+    exporting,
+    log,
+    maintenance,
+    packages,
+    reading,
+    retention,
+    storage,
+)
 from artifactstore.cli.exit_codes import MEANINGS
 from artifactstore.cli.failures import guarded
 from artifactstore.cli.invocation import Invocation
@@ -50,19 +59,40 @@ def application() -> typer.Typer:
         "add": packages.add,
         "finalize": packages.finalize,
     }
+    life: Commands = {
+        "extend": retention.extend,
+        "hold": retention.hold,
+        "release": retention.release,
+        "history": retention.history,
+        "explain": retention.explain,
+        "sweep": deletion.sweep,
+        "gc": deletion.gc,
+    }
+    stored: Commands = {
+        "verify": storage.verify,
+        "repair": storage.repair,
+        "copy": storage.copy,
+        "orphans": storage.orphans,
+    }
     upkeep: Commands = {
         "init": maintenance.init,
         "health": maintenance.health,
         "config": maintenance.config,
         "migrate": maintenance.migrate,
         "replay": maintenance.replay,
+        "fsck": storage.fsck,
         "completion": maintenance.completion,
         "version": maintenance.version,
     }
-    package = typer.Typer(help="Build a package step by step.", rich_markup_mode=None)
     _add(root, evidence)
-    _add(package, steps)
-    root.add_typer(package, name="package")
+    for name, described, commands in (
+        ("package", "Build a package step by step.", steps),
+        ("retention", "How long packages are kept, and how they go.", life),
+        ("storage", "The stored bytes: check, repair, copy them.", stored),
+    ):
+        group = typer.Typer(help=described, rich_markup_mode=None)
+        _add(group, commands)
+        root.add_typer(group, name=name)
     _add(root, upkeep)
     return root
 

@@ -57,6 +57,7 @@ HIT_COLUMNS: tuple[Column[FileHit], ...] = (
     Column("NAME", lambda hit: hit.package.name),
     Column("BLAKE3", lambda hit: str(hit.file.digest)),
     Column("SHA256", lambda hit: str(hit.file.sha256), pipe_only=True),
+    Column("STATUS", lambda hit: hit.package.status),
 )
 
 

@@ -170,6 +170,11 @@ SkipUnsafe = Annotated[
 ]
 
 
+# Before something is deleted
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed without a terminal.")]
+
+
 def actor_name(given: str | None) -> str:
     """Who makes the call: the given name, else that of the user whom the process runs as."""
     if given is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def plain(value: object) -> object:
-    """A value of `artifactstore.model`, or a list of them, made of what JSON knows.
+    """A value of the library, or a list of them, made of what JSON knows.
 
     Digests become `algorithm:hex`, moments RFC 3339. Metadata stays as its producer gave it.
     """
@@ -32,6 +32,8 @@ def members(value: DataclassInstance) -> dict[str, object]:
 
 
 def _member(name: str, value: object) -> object:
+    if isinstance(value, bytes):
+        return f"{'blake3' if name == 'blake3' else 'sha256'}:{value.hex()}"
     if name.endswith("_at") and isinstance(value, int):
         return format_moment(value)
     return plain(value)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from artifactstore.cli import facts, options
+from artifactstore.cli import facts, life_facts, options
 from artifactstore.cli.metadata import pairs
 from artifactstore.cli.newfile import STANDARD_OUTPUT, new_file
-from artifactstore.cli.projection import plain
+from artifactstore.cli.projection import members, plain
 from artifactstore.cli.text import for_json_on_terminal
 from artifactstore.cli.tree import tree_lines
 from artifactstore.errors import InvalidInputError
@@ -34,7 +34,10 @@ def list_packages(
     retention_class: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Only of this retention class.")
     ] = None,
-    status: Annotated[Literal["open", "finalized"] | None, typer.Option(help="Only in this state.")] = None,
+    status: Annotated[
+        Literal["open", "finalized", "garbage_collected"] | None,
+        typer.Option(help="Only in this state; those that are collected are listed only so."),
+    ] = None,
     name: Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this name.")] = None,
     metadata: Annotated[
         list[str] | None,
@@ -93,7 +96,10 @@ def show(
     tree: Annotated[bool, typer.Option("--tree", help="Also draw the tree of its files.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Show a package: who made it, its digests, how long it is kept."""
+    """Show a package: who made it, its digests, how long it is kept and why, when its bytes were checked.
+
+    Of a package that is collected it tells why, when and by whom.
+    """
     run = options.invocation(context)
     if tree and as_json:
         raise InvalidInputError(
@@ -103,10 +109,19 @@ def show(
         )
     with run.store() as store:
         found = store.get_package(package)
+        explained = store.explain_retention(found.package_id)
+        checked = store.verification(found.package_id)
         if as_json:
-            run.output.document(found)
+            more = {"retention": life_facts.retention_members(explained), "verification": members(checked)}
+            run.output.document({**members(found), **more})
             return
-        run.output.record(facts.record_of(found))
+        run.output.record(
+            [
+                *facts.record_of(found),
+                *life_facts.retention_facts(explained),
+                *life_facts.verification_facts(checked),
+            ]
+        )
         if tree:
             run.output.line("")
             for line in tree_lines(found, _files(store, found.package_id)):

@@ -58,7 +58,7 @@ class LifecycleCalls(StoreReads):
             until: microseconds since 1970, later than the present expiry.
             by: seconds after the present expiry.
         Raises:
-            InvalidInputError: not exactly one of the three, or not later than now decided.
+            InvalidInputError: not exactly one of the three, not later than now decided, or in the past.
             StateError: the package is open, collected, or kept for ever already.
         """
         if reason is not None:
@@ -67,7 +67,7 @@ class LifecycleCalls(StoreReads):
             connection = transaction.connection
             sequence = queries.package_sequence(connection, package)
             state = retention.state_of(connection, sequence)
-            expires_at = retention.later_expiry(state, until=until, by=by, for_ever=for_ever)
+            expires_at = retention.later_expiry(state, self._clock(), until=until, by=by, for_ever=for_ever)
             package_id = uuid.UUID(state.package_id).bytes
             transaction.record([events.retention_extended(package_id, expires_at=expires_at, reason=reason)])
             return retention.state_of(connection, sequence)

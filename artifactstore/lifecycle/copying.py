@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import events
+from artifactstore import events, queries
 from artifactstore.database import fetch
 from artifactstore.errors import IntegrityError, InvalidInputError
+from artifactstore.lifecycle.repair import record_mended
 from artifactstore.lifecycle.verify import StoredObject
 from artifactstore.sources import stage
 
@@ -68,10 +69,11 @@ def copy(
     while True:
         with read() as connection:
             rows = _next(connection, source.backend_id, target.backend_id, chosen, after)
+            damaged = frozenset(queries.failed_objects(connection, target.backend_id))
         if not rows:
             return CopyResult(locations, objects, size)
         wanted = {row[0]: StoredObject(row[0], row[1], row[2]) for row in rows}
-        with target.batch() as batch:
+        with target.batch(damaged=damaged) as batch:
             for entry in wanted.values():
                 with source.open(entry.blake3, entry.size) as raw:
                     staged, _ = stage(batch, raw)
@@ -102,6 +104,7 @@ def copy(
                     )
                     for blake3, _, length, reference, package_id in still
                 )
+                record_mended(transaction, target, (wanted[row[0]] for row in still), "a new copy")
             locations += len(still)
         after = rows[-1][3]
 

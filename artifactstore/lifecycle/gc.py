@@ -196,6 +196,8 @@ def decode_plan(data: bytes) -> GcPlan:
         if document.pop("media_type") != PLAN_TYPE:
             raise TypeError("its media type is another one")
         packages = tuple(PlannedPackage(**entry) for entry in document.pop("packages"))
+        if not all(isinstance(package.package_id, str) for package in packages):
+            raise TypeError("a package has no id")
         return GcPlan(packages=packages, **document)
     except (TypeError, AttributeError, KeyError) as error:
         raise IntegrityError(f"not a gc plan: {error}", code="not-a-plan") from error

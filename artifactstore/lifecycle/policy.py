@@ -70,34 +70,37 @@ def read_policy(path: str | os.PathLike[str]) -> RetentionPolicy:
     lines = data.decode().splitlines()
     for name in document:
         if name != _TABLE:
-            raise _refused(path, lines, name, f"unknown table {name!r}", f"only [{_TABLE}.<class>] is known")
+            raise _refused(path, lines, (name,), f"unknown table {name!r}", f"only [{_TABLE}.<class>] is known")
     classes = document.get(_TABLE, {})
     if not isinstance(classes, dict):
-        raise _refused(path, lines, _TABLE, f"{_TABLE!r} is not a table", f"write [{_TABLE}.<class>]")
+        raise _refused(path, lines, (_TABLE,), f"{_TABLE!r} is not a table", f"write [{_TABLE}.<class>]")
     return RetentionPolicy({name: _checked(path, lines, name, entry) for name, entry in classes.items()})
 
 
 def _checked(path: str | os.PathLike[str], lines: list[str], name: str, entry: Any) -> int | None:
     if not _CLASS_NAME.fullmatch(name):
-        raise _refused(path, lines, name, f"{name!r} is no name of a class", "small letters, digits, hyphens")
+        rule = "small letters, digits, hyphens"
+        raise _refused(path, lines, (name,), f"{name!r} is no name of a class", rule)
     if not isinstance(entry, dict):
-        raise _refused(path, lines, name, f"{name!r} is not a table", f"write [{_TABLE}.{name}]")
+        raise _refused(path, lines, (name,), f"{name!r} is not a table", f"write [{_TABLE}.{name}]")
     for key in entry:
         if key != _DURATION:
-            raise _refused(path, lines, key, f"unknown key {key!r} of {name!r}", f"only {_DURATION} is known")
+            message = f"unknown key {key!r} of {name!r}"
+            raise _refused(path, lines, (name, key), message, f"only {_DURATION} is known")
     seconds = entry.get(_DURATION)
     if seconds is None:
         return None
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds <= DURATION_MAX:
         rule = f"a whole number of seconds, 1 to {DURATION_MAX} (1,000 years)"
-        raise _refused(path, lines, str(seconds), f"{_DURATION} of {name!r} is {seconds!r}", rule)
+        raise _refused(path, lines, (name, _DURATION), f"{_DURATION} of {name!r} is {seconds!r}", rule)
     return seconds
 
 
 def _refused(
-    path: str | os.PathLike[str], lines: list[str], word: str, message: str, hint: str
+    path: str | os.PathLike[str], lines: list[str], words: tuple[str, ...], message: str, hint: str
 ) -> SettingsError:
-    """An error with the line where the offending word stands."""
-    found = next((number for number, line in enumerate(lines, start=1) if word in line), None)
-    where = f"{path}:{found}" if found else str(path)
-    return SettingsError(f"{where}: {message}", hint=hint)
+    """An error with the line where the last of the words stands, each looked for from the one before on."""
+    found = 0
+    for word in words:
+        found = next((number for number in range(found, len(lines)) if word in lines[number]), found)
+    return SettingsError(f"{path}:{found + 1}: {message}", hint=hint)

@@ -7,15 +7,15 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import events
+from artifactstore import events, queries
 from artifactstore.check import walk_files
 from artifactstore.database import fetch
-from artifactstore.errors import ArtifactStoreError, InvalidInputError
+from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError
 from artifactstore.lifecycle.verify import Failure, StoredObject, check, live_locations, packages_of
 from artifactstore.sources import file_digests, open_source, stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
@@ -101,6 +101,24 @@ def record_repaired(transaction: Transaction, backend_id: str, blake3: bytes, or
     ]
     if drafts:
         transaction.record(drafts)
+
+
+def record_mended(
+    transaction: Transaction, backend: Backend, written: Iterable[StoredObject], origin: str
+) -> None:
+    """Say of those objects that a verify found damaged, and that were written anew since, that they are whole.
+
+    Raises:
+        BackendError: one was found damaged after it had been taken for whole.
+    """
+    failed = set(queries.failed_objects(transaction.connection, backend.backend_id))
+    if not failed:
+        return
+    for wanted in {each.blake3: each for each in written if each.blake3 in failed}.values():
+        if check(backend, wanted) is not None:
+            message = f"the object blake3:{wanted.blake3.hex()} was found damaged meanwhile"
+            raise BackendError(message, hint="try again: then it is written anew", retryable=True)
+        record_repaired(transaction, backend.backend_id, wanted.blake3, origin)
 
 
 def _failed(connection: Connection, backend_id: str) -> list[tuple[StoredObject, str]]:

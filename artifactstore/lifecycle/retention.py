@@ -43,15 +43,19 @@ def expiry(finalized_at: int, retention_seconds: int | None) -> int | None:
     return None if retention_seconds is None else finalized_at + retention_seconds * MICROSECONDS
 
 
-def later_expiry(state: RetentionState, *, until: int | None, by: int | None, for_ever: bool) -> int | None:
+def later_expiry(
+    state: RetentionState, now: int, *, until: int | None, by: int | None, for_ever: bool
+) -> int | None:
     """The new expiry of an extension, which must be later than the present one.
 
     Args:
+        now: microseconds, of the clock.
         until: an instant in microseconds.
         by: seconds after the present expiry.
         for_ever: never.
     Raises:
-        InvalidInputError: not exactly one of the three, or it would end the retention earlier or not later.
+        InvalidInputError: not exactly one of the three, or it would end the retention not later or in the
+            past.
         StateError: the package is open, collected, or kept for ever already.
     """
     if (until is not None) + (by is not None) + for_ever != 1:
@@ -74,6 +78,10 @@ def later_expiry(state: RetentionState, *, until: int | None, by: int | None, fo
             f"{_instant(target)} is not later than the present expiry {_instant(state.expires_at)}",
             hint="retention only grows",
             code="retention-shortened",
+        )
+    if target <= now:
+        raise InvalidInputError(
+            f"{_instant(target)} is in the past", hint="extend beyond now", code="retention-shortened"
         )
     if target > MOMENT_MAX:
         raise InvalidInputError(

@@ -21,10 +21,15 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import artifactstore
-from artifactstore import errors, model, registry
+from artifactstore import errors, registry
 from artifactstore.app import build_registry
 from artifactstore.cli import exit_codes
 from artifactstore.cli.application import application, run
+from artifactstore.lifecycle.fsck import Finding
+from artifactstore.lifecycle.gc import PlannedPackage
+from artifactstore.lifecycle.orphans import Orphan
+from artifactstore.lifecycle.repair import Healed, Unhealed
+from artifactstore.lifecycle.verify import Failure
 from artifactstore.manifest import decode
 from artifactstore.settings import variables
 
@@ -36,7 +41,7 @@ BEGIN, END = "<!-- generated: begin", "<!-- generated: end -->"
 GLOBAL_OPTIONS = "  --database PATH"  # the first of those that every command has, and that stand last
 LINE = 100  # characters of a signature
 
-# Settings that change what this version does; the others are read and checked only.
+# Settings that have an effect; the others are read and checked only.
 IN_USE = (
     "ARTIFACTSTORE_DATABASE_URL",
     "ARTIFACTSTORE_STORAGE_LOCAL_ROOT",
@@ -45,9 +50,14 @@ IN_USE = (
     "ARTIFACTSTORE_NO_PROGRESS",
     "ARTIFACTSTORE_API_URL",
     "ARTIFACTSTORE_RETENTION_CONFIG_PATH",
+    "ARTIFACTSTORE_RETENTION_SWEEP_INTERVAL_SECONDS",
     "ARTIFACTSTORE_STORAGE_BACKENDS",
     "ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND",
 )
+
+
+# Parts of public values, which nobody makes.
+PARTS = (Failure, Finding, Healed, Orphan, PlannedPackage, Unhealed)
 
 
 # The command line
@@ -210,7 +220,7 @@ def library_page() -> Iterator[str]:
     yield from class_section(registry.Registry)
     yield call_section("artifactstore.app.build_registry", build_registry)
     yield "## Values"
-    for kind in sorted({*values, model.ComponentHealth}, key=lambda kind: kind.__name__):
+    for kind in sorted([*values, *PARTS], key=lambda kind: kind.__name__):
         yield value_section(kind)
 
 
@@ -224,11 +234,10 @@ def settings_page() -> Iterator[str]:
     yield "## In use"
     yield _settings_table(list(IN_USE), said)
     yield (
-        "An address of an HTTP API, a retention policy and other backends than `local` are refused: this"
-        " version does not have them, and a setting that is ignored would send evidence to a place where"
-        " nobody expects it."
+        "An address of an HTTP API and the backend `s3` are refused: they are not there yet, and a setting"
+        " that is ignored would send evidence to a place where nobody expects it."
     )
-    yield "## Read and checked, without effect in this version"
+    yield "## Read and checked, without effect yet"
     yield _settings_table(rest, said)
 
 

@@ -9,10 +9,15 @@ import pytest
 
 pytest.register_assert_rewrite("cli.harness")
 
-from cli.harness import Program  # noqa: E402 - only after assertions are rewritten
+from store.harness import SAID, FakeClock, Home  # noqa: E402 - only after assertions are rewritten
+
+from artifactstore.moment import system_clock  # noqa: E402 - as above
+from cli.harness import Program  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+DAYS_AGO = 3 * 86_400_000_000  # microseconds; longer ago than transient packages are kept
 
 
 @pytest.fixture
@@ -30,3 +35,19 @@ def pushed(program: Program, tree: Path) -> str:
     """The id of a package with the evidence of `tree`."""
     answer = program.call("push", str(tree), "--producer", "ci", "--subject", "app", "--actor", "ada")
     return answer.text.strip()
+
+
+@pytest.fixture
+def expired(program: Program, tree: Path) -> str:
+    """The id of a transient package `old`, pushed three days ago; it must be the first in its store."""
+    with Home(program.directory).open(clock=FakeClock(system_clock() - DAYS_AGO)) as store:
+        said = {**SAID, "name": "old", "retention_class": "transient"}
+        return store.push(tree, **said).package.package_id
+
+
+@pytest.fixture
+def collected(program: Program, expired: str) -> str:
+    """The id of `old`, which is a tombstone."""
+    program.call("retention", "sweep", "--actor", "operator")
+    program.call("retention", "gc", "--yes", "--actor", "operator")
+    return expired

@@ -196,6 +196,10 @@ class Terminal:
             pass
         return self.text.replace("\r\n", "\n")
 
+    def type(self, text: str) -> None:
+        """What a person types."""
+        os.write(self._descriptor, text.encode())
+
     def interrupt(self) -> None:
         """What Ctrl-C does."""
         self.process.send_signal(signal.SIGINT)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from store.harness import Home, unprivileged
 
+from artifactstore.schema import SCHEMA_VERSION
 from cli.harness import PATIENCE
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def test_migrate_rebuilds_an_older_store_after_a_backup(program: Program, pushed
     assert "artifactstore migrate" in program.call("list", code=5).stderr
     document = program.call("migrate", "--json").document
     assert document["version_before"] == 0
-    assert document["version_after"] == 1
+    assert document["version_after"] == SCHEMA_VERSION
     assert (program.directory / document["backup"]).is_file()
     assert program.call("files", pushed).stdout == files
 
@@ -90,15 +91,20 @@ def test_replay_finds_and_repairs_damaged_views(program: Program, pushed: str) -
 
 
 def test_health_is_the_documented_json(program: Program, pushed: str) -> None:
-    assert pushed
     expected = {
         "status": "ok",
         "db": {"healthy": True, "reasons": []},
         "backend": {"healthy": True, "reasons": []},
         "warnings": [],
+        "oldest_verified_at": program.call("show", pushed, "--json").document["verification"]["oldest_at"],
     }
     for flags in ([], ["--json"], ["-q"]):
         assert program.spawn("health", *flags).document == expected
+
+
+def test_health_of_an_empty_store_has_nothing_verified(program: Program) -> None:
+    program.call("init")
+    assert program.call("health").document["oldest_verified_at"] is None
 
 
 def test_health_without_a_store_creates_nothing(program: Program) -> None:

@@ -43,7 +43,8 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("artifactstore."):
             inner = str(node.module).removeprefix("artifactstore.")
-            yield from (f"{inner}.{name.name}" if inner == "objects" else inner for name in node.names)
+            folder = (PACKAGE / inner).is_dir()
+            yield from (f"{inner}.{name.name}" if folder else inner for name in node.names)
         yield from imports(node)
 
 

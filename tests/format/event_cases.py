@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import uuid
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 from blake3 import blake3
 
 from artifactstore import events, schema
-from artifactstore.events import Idempotency
+from artifactstore.events import Draft, Idempotency
+from artifactstore.lifecycle.gc import GcPlan, PlannedPackage
 from artifactstore.lifecycle.retention import DEFAULT_CLASSES, expiry
 from artifactstore.manifest import decode
 from format.manifest_cases import MANIFESTS, MOMENT, manifest_bytes, numbered_id
@@ -19,11 +20,26 @@ from format.manifest_cases import MANIFESTS, MOMENT, manifest_bytes, numbered_id
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    Said = tuple[str, int, Draft]
 
-def example_drafts() -> Iterator[tuple[str, int, events.Draft]]:
-    """The log of a store that holds two of the known manifests: who acts, when, and what happened."""
+DAY = 86_400 * 1_000_000  # microseconds
+FIRST, SECOND = "metadata of every kind", "order of paths, executable and empty files"
+EXPIRY = MOMENT + 1_000_000 + 90 * DAY  # of the first package, which is raw-evidence
+EXTENDED = EXPIRY + 30 * DAY
+COLLECTED = EXTENDED + DAY
+
+
+def example_drafts() -> Iterator[Said]:
+    """The log of a store with two packages and their later life: who acts, when, and what happened."""
+    said = list(package_drafts())
+    yield from said
+    yield from later_drafts(said)
+
+
+def package_drafts() -> Iterator[Said]:
+    """The creation of a store and of two packages with known manifests."""
     request = hashlib.sha256(b"the arguments of a call").digest()
-    packages = [("metadata of every kind", None), ("order of paths, executable and empty files", "run-7")]
+    packages = [(FIRST, None), (SECOND, "run-7")]
     store_id = uuid.UUID(MANIFESTS["one file"][0].store_id).bytes
     yield "artifactstore", MOMENT, events.store_created(store_id)
     for name, seconds in DEFAULT_CLASSES.items():
@@ -86,6 +102,99 @@ def example_drafts() -> Iterator[tuple[str, int, events.Draft]]:
                 idempotency=keyed("finalize"),
             ),
         )
+
+
+def later_drafts(said: list[Said]) -> Iterator[Said]:
+    """The later life: the first package is copied, damaged, repaired, kept longer and collected; the second
+    one is held twice and released once. What the collected one had in the second backend is not removed yet.
+    """
+    gone, kept = (uuid.UUID(MANIFESTS[name][0].package_id).bytes for name in (FIRST, SECOND))
+    needed: dict[int, tuple[bytes, int]] = {}  # what the first package needs, by the event that needs it
+    for sequence, (_, _, draft) in enumerate(said, start=1):
+        payload: Any = draft.payload
+        if draft.package_id == gone and draft.type == events.FILE_INGESTED:
+            needed[sequence] = payload["blake3"], payload["size"]
+        elif draft.package_id == gone and draft.type == events.PACKAGE_FINALIZED:
+            needed[sequence] = payload["manifest_blake3"], payload["manifest_size"]
+    reference, (address, size) = next(iter(needed.items()))
+    place: Any = {"reference": reference, "blake3": address}
+
+    checked = MOMENT + DAY
+    yield "ops", checked, events.location_added(gone, **place, size=size, backend_id="second")
+    yield "ops", checked, events.location_verified(gone, **place, backend_id="second", failure=None)
+    yield (
+        "ops",
+        checked,
+        events.location_verified(gone, **place, backend_id="local", failure="digest differs"),
+    )
+    yield (
+        "ops",
+        checked,
+        events.location_repaired(gone, **place, backend_id="local", origin="backend second"),
+    )
+
+    holds = [numbered_id(number).bytes for number in (0x200, 0x201)]
+    yield (
+        "Prüferin",
+        checked,
+        events.hold_applied(
+            kept, hold_id=holds[0], reason="inquiry", authority="Amtsgericht Köln", case_id="12 C 34/26"
+        ),
+    )
+    yield (
+        "ada",
+        checked,
+        events.hold_applied(kept, hold_id=holds[1], reason="audit", authority=None, case_id=None),
+    )
+    yield "Prüferin", checked, events.hold_released(kept, hold_id=holds[0], reason="closed")
+
+    swept = EXPIRY + DAY
+    yield "cron", swept, events.deletion_eligible(gone, reason="expired", expires_at=EXPIRY)
+    yield "ada", swept, events.retention_extended(gone, expires_at=EXTENDED, reason="a customer asked")
+    yield "cron", swept, events.eligibility_withdrawn(gone, reason="not due any more")
+    yield "cron", COLLECTED, events.deletion_eligible(gone, reason="expired", expires_at=EXTENDED)
+    uses = [(reference, address, "local") for reference, (address, _) in needed.items()]
+    for sequence, blake3_digest, backend_id in sorted(
+        [*uses, (reference, address, "second")], key=lambda use: (use[0], use[2])
+    ):
+        yield (
+            "cron",
+            COLLECTED,
+            events.location_deleted(gone, reference=sequence, blake3=blake3_digest, backend_id=backend_id),
+        )
+    collected = events.garbage_collected(gone, reason="expired", plan_digest=example_plan().digest)
+    yield "cron", COLLECTED, collected
+    for blake3_digest, size in needed.values():
+        removed = events.object_deleted(blake3=blake3_digest, size=size, backend_id="local")
+        yield "cron", COLLECTED, removed
+
+
+def example_plan() -> GcPlan:
+    """The plan under which the first package goes: a file in two backends, and the manifest."""
+    package, files = MANIFESTS[FIRST]
+    size = sum(file.size for file in files)
+    freed = 2 * size + len(manifest_bytes(package, files))
+    return GcPlan(
+        store_id=MANIFESTS["one file"][0].store_id,
+        packages=(
+            PlannedPackage(
+                package_id=package.package_id,
+                name=package.name,
+                retention_class=package.retention_class,
+                reason="expired",
+                expires_at=EXTENDED,
+                eligible_at=COLLECTED,
+                eligible_by="cron",
+                file_count=len(files),
+                total_size=size,
+                freed_size=freed,
+                shared_size=0,
+            ),
+        ),
+        object_count=3,
+        freed_size=freed,
+        shared_size=0,
+    )
 
 
 def example_log() -> apsw.Connection:

@@ -16,7 +16,7 @@ from artifactstore import codec, events
 from artifactstore.manifest import decode
 from artifactstore.paths import broken_rule
 from format.cbor_cases import ENCODED, REFUSED_CBOR
-from format.event_cases import example_log
+from format.event_cases import example_log, example_plan
 from format.manifest_cases import MANIFESTS, manifest_bytes, refused_manifests
 from format.path_cases import ACCEPTED_PATHS, REFUSED_PATHS
 from format.reference_cbor import diagnostic
@@ -29,6 +29,7 @@ def all_vectors() -> dict[str, Any]:
     return {
         "cbor.json": cbor_vectors(),
         "events.json": event_vectors(),
+        "gc_plan.json": plan_vectors(),
         "manifest.json": manifest_vectors(),
         "manifest_refused.json": refused_manifest_vectors(),
         "paths.json": path_vectors(),
@@ -109,6 +110,19 @@ def event_vectors() -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def plan_vectors() -> list[dict[str, Any]]:
+    plan = example_plan()
+    data = plan.to_bytes()
+    return [
+        {
+            "name": "one package",
+            "diagnostic": diagnostic(codec.decode(data)),
+            "cbor": data.hex(),
+            "sha256": f"sha256:{hashlib.sha256(data).hexdigest()}",
+        }
+    ]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from blake3 import blake3
 from artifactstore import codec, events, media_types, schema, views
 from artifactstore.check import AUDIT_DIRECTORY, AUDIT_FILES
 from artifactstore.digest import object_key
+from artifactstore.lifecycle.gc import PLAN_TYPE
 from artifactstore.manifest import MEDIA_TYPE
 from artifactstore.moment import MOMENT_MAX, MOMENT_MIN
 from artifactstore.objects.local import MARKER, LocalBackend
@@ -30,6 +31,7 @@ VECTORS: dict[str, Any] = {
     "cbor.json": {vector["name"]: vector for vector in make_vectors.cbor_vectors()["accepted"]},
     "manifest.json": {vector["name"]: vector for vector in make_vectors.manifest_vectors()},
     "events.json": {str(vector["sequence"]): vector for vector in EVENTS},
+    "gc_plan.json": {vector["name"]: vector for vector in make_vectors.plan_vectors()},
 }
 
 
@@ -143,7 +145,8 @@ def test_every_digest_in_the_text_is_right() -> None:
         fingerprint = views.fingerprint(connection)
     file = EXAMPLE["json"]["files"][0]
     key = object_key(bytes.fromhex(file["blake3"].removeprefix("blake3:")))
-    expected = [EXAMPLE["blake3"], EXAMPLE["sha256"], key, fingerprint]
+    (plan,) = VECTORS["gc_plan.json"].values()
+    expected = [EXAMPLE["blake3"], EXAMPLE["sha256"], key, fingerprint, plan["sha256"]]
     assert (
         re.findall(r"^\S*[0-9a-f]{64}$", "".join(block.text for block in blocks("text")), re.MULTILINE)
         == expected
@@ -193,6 +196,16 @@ def test_the_tables_of_the_events(number: int) -> None:
     if idempotency is not None:
         assert_described(idempotency, tables(section("Idempotency"))[0])
     assert ("`package_id` is null" in section(vector["type"])) == (vector["package_id"] is None)
+
+
+def test_the_tables_of_the_plan() -> None:
+    top, package = tables(section("Plan of a gc"))
+    for vector in VECTORS["gc_plan.json"].values():
+        plan: Any = codec.decode(bytes.fromhex(vector["cbor"]))
+        assert_described(plan, top)
+        for planned in plan["packages"]:
+            assert_described(planned, package)
+    assert f"`{PLAN_TYPE}`" in section("Plan of a gc")
 
 
 def test_every_type_of_event_is_described() -> None:

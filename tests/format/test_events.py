@@ -17,12 +17,13 @@ from artifactstore.events import Draft, Idempotency
 from format import reference_cbor
 from format.event_cases import example_drafts
 from format.values import metadata, texts
+from format.whole_life import live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from store.harness import Home
+    from store.harness import FakeClock, Home
 
     from artifactstore import Store
 
@@ -44,7 +45,7 @@ BY_ANNOTATION = {
     "Mapping[str, Value]": metadata,
     "Idempotency | None": st.none() | st.builds(Idempotency, texts, st.binary(min_size=32, max_size=32)),
 }
-BY_NAME = {name: st.binary(min_size=16, max_size=16) for name in ("package_id", "store_id")}
+BY_NAME = {name: st.binary(min_size=16, max_size=16) for name in ("package_id", "store_id", "hold_id")}
 
 
 def drafts_of(builder: Callable[..., Draft]) -> st.SearchStrategy[Draft]:
@@ -110,19 +111,9 @@ def test_the_keys_of_a_payload_stand_in_canonical_order(draft: Draft) -> None:
     assert list(draft.payload) == sorted(draft.payload, key=reference_cbor.encode)
 
 
-def test_the_leaves_of_a_real_store(store: Store, home: Home, tree: Path) -> None:
-    for number in range(3):
-        (tree / "number.txt").write_text(str(number))
-        store.push(
-            tree,
-            name="Prüfung",
-            producer="ci",
-            subject="app",
-            retention_class="permanent-record" if number else "transient",
-            actor="ada",
-            metadata={"ratio": 0.1, "bb": 1, "a": [None, True, {"ü": -1.5}]},
-            idempotency_key=f"run {number}" if number else None,
-        )
+def test_the_leaves_of_a_real_store(home: Home, clock: FakeClock, tree: Path) -> None:
+    with live(home, clock, tree) as store:
+        log = store.events(limit=1000)
     with contextlib.closing(home.connect()) as connection:
         rows = connection.execute(f"SELECT {COLUMNS} FROM events ORDER BY sequence").fetchall()  # noqa: S608
         assert connection.pragma("application_id").to_bytes(4, "big") == b"ARTS"
@@ -132,7 +123,7 @@ def test_the_leaves_of_a_real_store(store: Store, home: Home, tree: Path) -> Non
     moments: list[Any] = [row[5] for row in rows]
     assert moments == sorted(moments)
     row: tuple[Any, ...]
-    for row, event in zip(rows, store.events(limit=1000), strict=True):
+    for row, event in zip(rows, log, strict=True):
         assert row[7] == leaf_hash(row) == event.leaf_hash
         assert reference_cbor.encode(event.payload) == row[6]
         assert uuid.UUID(bytes=row[1]).version == 7

@@ -13,6 +13,7 @@ from blake3 import blake3
 from artifactstore import codec, events
 from artifactstore import manifest as manifests
 from artifactstore.errors import IntegrityError, InvalidInputError
+from artifactstore.lifecycle.gc import decode_plan
 from artifactstore.paths import broken_rule, check_relative_path
 from format import make_vectors, reference_cbor
 
@@ -24,8 +25,9 @@ def load(name: str) -> Any:
     return json.loads((make_vectors.VECTORS / name).read_text(encoding="ascii"))
 
 
-CBOR, MANIFESTS, REFUSED_MANIFESTS, PATHS, EVENTS = map(
-    load, ("cbor.json", "manifest.json", "manifest_refused.json", "paths.json", "events.json")
+CBOR, MANIFESTS, REFUSED_MANIFESTS, PATHS, EVENTS, PLANS = map(
+    load,
+    ("cbor.json", "manifest.json", "manifest_refused.json", "paths.json", "events.json", "gc_plan.json"),
 )
 
 
@@ -137,3 +139,26 @@ def test_the_example_events_are_about_the_example_manifests() -> None:
         assert payload["content_digest"] == manifest["content_digest"]
         totals = {"files": payload["file_count"], "size": payload["total_size"]}
         assert totals == manifest["json"]["totals"]
+
+
+def test_plans() -> None:
+    (vector,) = PLANS
+    data = bytes.fromhex(vector["cbor"])
+    value = codec.decode(data)
+    assert reference_cbor.encode(value) == data
+    assert reference_cbor.diagnostic(value) == vector["diagnostic"]
+    assert vector["sha256"] == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    plan = decode_plan(data)
+    assert plan.to_bytes() == data
+    assert f"sha256:{plan.digest.hex()}" == vector["sha256"]
+    (collected,) = (event["json"] for event in EVENTS if event["type"] == events.GARBAGE_COLLECTED)
+    assert collected["payload"]["plan_digest"] == vector["sha256"]
+    assert [package.package_id for package in plan.packages] == [collected["package_id"]]
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, -1])
+def test_a_plan_that_was_cut_or_is_none_is_refused(length: int) -> None:
+    with pytest.raises(IntegrityError):
+        decode_plan(bytes.fromhex(PLANS[0]["cbor"])[:length])
+    with pytest.raises(IntegrityError):
+        decode_plan(bytes.fromhex(MANIFESTS[0]["cbor"]))

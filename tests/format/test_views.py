@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from artifactstore import events, views
 from format import reference_cbor
 from format.event_cases import example_log
+from format.whole_life import live
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import apsw
-    from store.harness import Home
+    from store.harness import FakeClock, Home
 
     from artifactstore import Store
 
@@ -24,7 +25,10 @@ ORDER = {
     "artifact_packages": ["sequence"],
     "idempotency_keys": ["idempotency_key"],
     "package_metadata": ["key", "value", "package_sequence"],
+    "pending_deletions": ["blake3", "backend_id"],
     "retention_classes": ["retention_class"],
+    "retention_history": ["package_sequence", "sequence"],
+    "retention_holds": ["hold_id"],
     "retention_state": ["package_sequence"],
     "storage_locations": ["blake3", "backend_id", "sequence"],
 }
@@ -78,6 +82,12 @@ def test_the_fingerprint_of_a_real_store(store: Store, home: Home, tmp_path: Pat
     store.replay()
     with contextlib.closing(home.connect()) as connection:
         assert fingerprint(connection) == recomputed
+
+
+def test_the_fingerprint_after_a_whole_life(home: Home, clock: FakeClock, tree: Path) -> None:
+    with live(home, clock, tree) as store, contextlib.closing(home.connect()) as connection:
+        assert fingerprint(connection) == store.replay().fingerprint_before
+        assert fingerprint(connection) == views.fingerprint(connection)
 
 
 def test_metadata_is_flattened_as_the_format_says() -> None:

@@ -1,0 +1,256 @@
+"""Commands that let packages go: `retention sweep` marks them, `retention gc` deletes their bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from artifactstore.cli import life_facts, options
+from artifactstore.cli.confirmation import confirm, is_to_be_asked
+from artifactstore.cli.newfile import new_file
+from artifactstore.cli.output import Fact, say
+from artifactstore.cli.projection import members
+from artifactstore.cli.text import count_text, size_text
+from artifactstore.errors import AccessError, BusyError, InvalidInputError
+from artifactstore.moment import format_moment, system_clock
+from artifactstore.paths import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from artifactstore.cli.invocation import Invocation
+    from artifactstore.lifecycle.gc import GcPlan
+    from artifactstore.model import SweepResult
+    from artifactstore.store import Store
+
+AcceptClock = Annotated[
+    bool,
+    typer.Option("--accept-clock", help="Believe a clock more than a year past the newest event."),
+]
+
+_PLAN_MAX = 1 << 30  # bytes; a plan of a million packages has some 400 MB
+
+
+# Sweep
+
+
+def sweep(
+    context: options.Context,
+    abandoned_after: Annotated[
+        str,
+        typer.Option(metavar="DURATION", help="Report open packages that nobody touched for so long."),
+    ] = "30d",
+    mark_abandoned: Annotated[
+        bool, typer.Option("--mark-abandoned", help="Mark those as eligible too.")
+    ] = False,
+    accept_clock: AcceptClock = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Sweep again every ARTIFACTSTORE_RETENTION_SWEEP_INTERVAL_SECONDS, until stopped."
+        ),
+    ] = False,
+    actor: options.Actor = None,
+    as_json: options.Json = False,
+    as_lines: options.Jsonl = False,
+) -> None:
+    """Mark what has expired as eligible for deletion; deletes nothing.
+
+    Lists what has changed. A hold or an extension takes eligibility back.
+    """
+    from artifactstore.lifecycle.durations import parse_duration
+
+    run = options.invocation(context)
+    if as_json and (watch or as_lines):
+        raise InvalidInputError("--json is one document; use --jsonl alone", code="usage")
+    seconds = parse_duration(abandoned_after)
+    with run.store() as store:
+
+        def once() -> SweepResult:
+            return store.sweep(
+                actor=options.actor_name(actor),
+                abandoned_after=seconds,
+                mark_abandoned=mark_abandoned,
+                accept_clock=accept_clock,
+            )
+
+        if watch:
+            _watch(run, once, run.settings().retention_sweep_interval_seconds, as_lines=as_lines)
+            return
+        result = once()
+    if as_json:
+        run.output.document(result)
+    elif as_lines:
+        run.output.json_line(result)
+    else:
+        run.output.table(_changes(result, mark_abandoned=mark_abandoned), life_facts.CHANGE_COLUMNS)
+        if not run.brief:
+            run.note(_summary(result))
+
+
+def _changes(result: SweepResult, *, mark_abandoned: bool) -> Iterator[life_facts.Change]:
+    for state in result.marked:
+        yield life_facts.Change("eligible", "expired", state)
+    for state in result.withdrawn:
+        yield life_facts.Change("withdrawn", "held" if state.hold_count else "not due any more", state)
+    for state in result.abandoned:
+        yield life_facts.Change("eligible" if mark_abandoned else "reported", "abandoned", state)
+
+
+def _summary(result: SweepResult) -> str:
+    return (
+        f"{len(result.marked)} expired, {len(result.withdrawn)} withdrawn, {len(result.abandoned)} abandoned"
+    )
+
+
+def _watch(run: Invocation, once: Callable[[], SweepResult], interval: int, *, as_lines: bool) -> None:
+    """Sweep until SIGTERM or SIGINT, which end a sweep that is under way in good order."""
+    with _stop_signals() as stopped:
+        while True:
+            try:
+                result = once()
+            except BusyError as error:
+                run.note(f"warning: {error.message}; the next sweep comes in {interval} s")
+            else:
+                now = format_moment(system_clock())
+                if as_lines:
+                    run.output.json_line({"swept_at": now, **members(result)})
+                else:
+                    run.output.line(f"{now} {_summary(result)}")
+                run.output.flush()
+            if stopped(interval):
+                return
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[Callable[[int], bool]]:
+    """Turn SIGTERM and SIGINT into a wish to stop; the value waits for one, some seconds long."""
+    ours, theirs = os.pipe()
+
+    def wish(_number: int, _frame: object) -> None:
+        os.write(theirs, b"\0")
+
+    before = {
+        number: signal.signal(number, wish)
+        for number in (signal.SIGTERM, signal.SIGINT)
+        # What is ignored, as in a job that `nohup` has started, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield lambda seconds: bool(select.select([ours], [], [], seconds)[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(ours)
+        os.close(theirs)
+
+
+# Gc
+
+
+def gc(
+    context: options.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be deleted.")] = False,
+    plan_out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Only write the plan to a new file, and print its digest."),
+    ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Do exactly what this plan says, or nothing if it is stale."),
+    ] = None,
+    accept_clock: AcceptClock = False,
+    yes: options.Yes = False,
+    actor: options.Actor = None,
+    as_json: options.Json = False,
+) -> None:
+    """Delete the bytes of the packages that a sweep has made eligible.
+
+    What other packages share stays. The packages remain as tombstones that say what they held, and why
+    and when it went.
+    """
+    run = options.invocation(context)
+    if plan is not None and plan_out is not None:
+        raise InvalidInputError("--plan and --plan-out exclude each other", code="usage")
+    if dry_run or plan_out is not None:
+        with run.store() as store:
+            planned = store.plan_gc() if plan is None else _read_plan(plan)
+        _show_plan(run, planned, plan_out, as_json=as_json)
+        return
+    asking = is_to_be_asked(yes=yes)
+    given = None if plan is None else _read_plan(plan)
+    with run.store() as store:
+        if asking:
+            given = _agreed_plan(run, store, given)
+        result = store.gc(actor=options.actor_name(actor), plan=given, accept_clock=accept_clock)
+    if as_json:
+        run.output.document({"plan_digest": _plan_digest(result.plan), **members(result)})
+    else:
+        run.output.record(
+            [
+                Fact("plan_digest", _plan_digest(result.plan)),
+                Fact("collected_count", str(len(result.collected))),
+                Fact("passed_over_count", str(len(result.passed_over))),
+                Fact("removed_count", str(result.removed_count)),
+                Fact("removed_size", str(result.removed_size), size_text(result.removed_size)),
+            ]
+        )
+    for package_id in result.passed_over:
+        run.note(f"passed over: {package_id} was held or extended in the last moment")
+
+
+def _agreed_plan(run: Invocation, store: Store, given: GcPlan | None) -> GcPlan:
+    """The plan that somebody on the terminal has seen and agreed to."""
+    planned = store.plan_gc() if given is None else given
+    if planned.packages:
+        for package in planned.packages:
+            say(f"{package.package_id}  {package.name}  {package.retention_class}  {package.reason}")
+        confirm(run, f"delete {_plan_summary(planned)}")
+    return planned
+
+
+def _show_plan(run: Invocation, planned: GcPlan, plan_out: str | None, *, as_json: bool) -> None:
+    if plan_out is not None:
+        with new_file(plan_out) as stream:
+            stream.write(planned.to_bytes())
+    digest = _plan_digest(planned)
+    if as_json:
+        run.output.document({"plan_digest": digest, **members(planned)})
+        return
+    if plan_out is None or not run.brief:
+        run.output.table(planned.packages, life_facts.PLAN_COLUMNS)
+        run.note(f"would delete {_plan_summary(planned)}")
+    if plan_out is not None:
+        run.output.line(digest)
+
+
+def _plan_summary(planned: GcPlan) -> str:
+    return (
+        f"{count_text(len(planned.packages), 'package')}, {count_text(planned.object_count, 'object')}:"
+        f" {size_text(planned.freed_size)} freed, {size_text(planned.shared_size)} stay because others"
+        " share them"
+    )
+
+
+def _plan_digest(planned: GcPlan) -> str:
+    return f"sha256:{planned.digest.hex()}"
+
+
+def _read_plan(path: str) -> GcPlan:
+    from artifactstore.lifecycle.gc import decode_plan
+
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read(_PLAN_MAX + 1)
+    except PermissionError as error:
+        raise AccessError(f"cannot read {printable(path)}: permission denied") from error
+    except OSError as error:
+        raise InvalidInputError(f"cannot read the plan {printable(path)}: {error.strerror}") from error
+    if len(data) > _PLAN_MAX:
+        raise InvalidInputError(f"{printable(path)} is too large to be a plan")
+    return decode_plan(data)

@@ -1,0 +1,1 @@
+"""The later life of packages and objects."""

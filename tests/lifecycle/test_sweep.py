@@ -1,0 +1,224 @@
+"""Sweep: marks what expired, takes back what is saved, and trusts no clock that jumps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from artifactstore import StateError
+from artifactstore.lifecycle import sweep as sweeping
+from lifecycle.harness import DAY, MICROSECONDS
+from store.harness import SAID, refused
+
+if TYPE_CHECKING:
+    from lifecycle.harness import Life
+    from artifactstore.model import RetentionState
+
+
+def ids(states: tuple[RetentionState, ...]) -> list[str]:
+    return [state.package_id for state in states]
+
+
+def test_a_sweep_marks_what_expired_and_again_nothing(life: Life) -> None:
+    first, second = life.push(b"one"), life.push(b"two")
+    life.push(b"three", "raw-evidence")
+    life.push(b"four", "permanent-record")
+    unfinished = life.store.create_package(**{**SAID, "retention_class": "transient"})
+    assert ids(life.store.sweep(actor="cron").marked) == []
+    life.tick(days=2)
+    result = life.store.sweep(actor="cron")
+    assert ids(result.marked) == [first, second]
+    assert (result.withdrawn, result.abandoned) == ((), ())
+    state = life.store.explain_retention(first).state
+    assert (state.eligible_by, state.eligible_reason) == ("cron", "expired")
+    assert life.store.explain_retention(unfinished).state.eligible_at is None
+    with life.home.unchanged():
+        again = life.store.sweep(actor="cron")
+    assert (again.marked, again.withdrawn, again.abandoned) == ((), (), ())
+
+
+def test_the_instant_of_expiry_is_expired(life: Life) -> None:
+    package = life.push(b"one")
+    expires = life.store.get_package(package).expires_at
+    assert expires is not None
+    life.clock.now = expires - 20_000
+    assert life.store.sweep(actor="cron").marked == ()
+    life.clock.now = expires - 1000  # the clock moves by so much when it is looked at
+    assert ids(life.store.sweep(actor="cron").marked) == [package]
+
+
+def test_a_sweep_withdraws_after_a_hold_and_after_an_extension(life: Life) -> None:
+    held, extended, left = life.expired(b"one", b"two", b"three")
+    hold = life.store.apply_hold(held, reason="lawsuit", actor="law")
+    life.store.extend_retention(extended, by=9 * DAY, actor="law")
+    result = life.store.sweep(actor="cron")
+    assert sorted(ids(result.withdrawn)) == sorted([held, extended])
+    assert ids(result.marked) == []
+    assert [event.payload["reason"] for event in life.store.events(after=life.newest() - 2)] == [
+        "held", "not due any more"
+    ]  # fmt: skip
+    assert [package.package_id for package in life.store.plan_gc().packages] == [left]
+    life.store.release_hold(held, hold.hold_id, reason="settled", actor="law")
+    assert ids(life.store.sweep(actor="cron").marked) == [held]
+    life.tick(days=20)
+    assert ids(life.store.sweep(actor="cron").marked) == [extended]
+
+
+def test_abandoned_packages_are_reported_and_swept_if_asked(life: Life) -> None:
+    package = life.store.create_package(**SAID)
+    life.store.ingest_file(package, "data", b"data", actor="ada")
+    life.tick(days=20)
+    life.store.ingest_file(package, "more", b"more", actor="ada")
+    life.tick(days=20)
+    # The last work counts, not the creation.
+    assert life.store.sweep(actor="cron").abandoned == ()
+    life.tick(days=11)
+    with life.home.unchanged():
+        assert ids(life.store.sweep(actor="cron").abandoned) == [package]
+    assert ids(life.store.sweep(actor="cron", abandoned_after=100 * DAY).abandoned) == []
+    assert ids(life.store.sweep(actor="cron", mark_abandoned=True).abandoned) == [package]
+    assert life.store.sweep(actor="cron", mark_abandoned=True).abandoned == ()
+    assert life.store.explain_retention(package).state.eligible_reason == "abandoned"
+    # New work takes the mark away.
+    life.store.ingest_file(package, "again", b"again", actor="ada")
+    assert life.store.explain_retention(package).state.eligible_at is None
+    life.tick(days=40)
+    life.store.sweep(actor="cron", mark_abandoned=True)
+    # So does the seal: then the clock of its class runs.
+    life.store.finalize_package(package, actor="ada")
+    assert life.store.explain_retention(package).state.eligible_at is None
+    assert life.store.gc(actor="cron").collected == ()
+
+
+def test_an_abandoned_package_is_collected(life: Life) -> None:
+    package, empty = life.store.create_package(**SAID), life.store.create_package(**SAID)
+    life.store.ingest_file(package, "data", b"data", actor="ada")
+    path = life.path(package)
+    life.tick(days=31)
+    life.store.sweep(actor="cron", mark_abandoned=True)
+    assert life.store.gc(actor="cron").collected == (package, empty)
+    assert not path.exists()
+    for gone in (package, empty):
+        assert life.store.get_package(gone).status == "garbage_collected"
+        with pytest.raises(StateError):
+            life.store.ingest_file(gone, "late", b"late", actor="ada")
+        with pytest.raises(StateError):
+            life.store.finalize_package(gone, actor="ada")
+
+
+def test_many_packages_are_marked_and_withdrawn_in_batches(life: Life) -> None:
+    """More than two transactions' worth; written by the same events that 2,500 pushes would write."""
+    from artifactstore import events
+
+    count = 2 * sweeping._TOGETHER + 500
+    keys = [life.ids().bytes for _ in range(count)]
+    with life.store._transaction("ada") as transaction:
+        for number, key in enumerate(keys):
+            transaction.record(
+                [
+                    events.package_created(
+                        key,
+                        name=f"package-{number}",
+                        producer="ci",
+                        subject="app",
+                        retention_class="transient",
+                        retention_seconds=DAY,
+                        metadata={},
+                        metadata_schema=None,
+                        created_at=transaction.recorded_at,
+                        idempotency=None,
+                    )
+                ]
+            )
+    life.tick(days=31)
+    assert len(life.store.sweep(actor="cron").abandoned) == count
+    assert len(life.store.sweep(actor="cron", mark_abandoned=True).abandoned) == count
+    with life.store._transaction("law") as transaction:
+        transaction.record(
+            events.hold_applied(key, hold_id=life.ids().bytes, reason="all", authority=None, case_id=None)
+            for key in keys[100:]
+        )
+    assert len(life.store.sweep(actor="cron").withdrawn) == count - 100
+    assert life.store.sweep(actor="cron").withdrawn == ()
+    assert len(life.store.gc(actor="cron").collected) == 100
+
+
+@pytest.mark.slow
+def test_2500_expired_packages_are_marked_in_batches(life: Life) -> None:
+    packages = [life.push(b"the same") for _ in range(2_500)]
+    life.tick(days=2)
+    assert ids(life.store.sweep(actor="cron").marked) == packages
+    assert life.store.sweep(actor="cron").marked == ()
+    result = life.store.gc(actor="cron")
+    assert len(result.collected) == 2_500
+    assert result.removed_count == 2_501  # each has a manifest of its own
+
+
+# Clocks
+
+
+def test_a_clock_that_goes_backwards_shortens_nothing_and_is_reported(life: Life) -> None:
+    (package,) = life.expired(b"one")
+    life.tick(days=-10)
+    later = life.push(b"two")
+    found = life.store.get_package(later)
+    newest = life.store.events(after=life.newest() - 1)[0].recorded_at
+    assert found.finalized_at == newest
+    assert found.expires_at == newest + DAY * MICROSECONDS
+    health = life.store.health()
+    assert health.status == "ok"
+    assert "the clock stands before the newest event" in health.warnings[0]
+    # What is not due by this clock is not deleted by it.
+    assert life.store.gc(actor="cron").collected == ()
+    assert ids(life.store.sweep(actor="cron").withdrawn) == [package]
+    life.tick(days=10)
+    assert life.store.health().warnings == ()
+    assert ids(life.store.sweep(actor="cron").marked) == [package]
+
+
+def test_a_clock_a_year_ahead_stops_sweep_and_gc_unless_it_is_accepted(life: Life) -> None:
+    (package,) = life.expired(b"one")
+    kept = life.push(b"two", "summary-evidence")
+    plan = life.store.plan_gc()
+    life.tick(days=365, seconds=10)
+    with life.home.unchanged():
+        for call in (life.store.sweep, life.store.gc):
+            with refused(StateError, "clock-jumped", "the newest event is of"):
+                call(actor="cron")
+        with refused(StateError, "clock-jumped"):
+            life.store.gc(actor="cron", plan=plan)
+    assert ids(life.store.sweep(actor="cron", accept_clock=True).marked) == [kept]
+    # The events of that sweep are of today, so the clock is believed from here on.
+    assert life.store.gc(actor="cron").collected == (package, kept)
+
+
+@pytest.mark.parametrize("days", [3, 30, 364.9])
+def test_an_idle_time_below_a_year_passes(life: Life, days: float) -> None:
+    package = life.push(b"one")
+    life.tick(days=days)
+    assert ids(life.store.sweep(actor="cron").marked) == [package]
+    life.tick(days=days)
+    assert life.store.gc(actor="cron").collected == (package,)
+
+
+def test_an_interrupted_sweep_is_finished_by_the_next(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "_TOGETHER", 2)
+    packages = [life.push(bytes([number])) for number in range(5)]
+    life.tick(days=2)
+    looks = iter(range(100))
+
+    def clock() -> int:
+        if next(looks) == 3:
+            raise KeyboardInterrupt
+        return life.clock()
+
+    with pytest.raises(KeyboardInterrupt):
+        sweeping.sweep(
+            lambda: life.store._transaction("cron"), clock, abandoned_after=DAY, mark_abandoned=False
+        )
+    before = len(life.store.plan_gc().packages)
+    life.reopen()
+    rest = ids(life.store.sweep(actor="cron").marked)
+    assert before + len(rest) == len(packages)
+    assert [package.package_id for package in life.store.plan_gc().packages] == packages
