@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     import io
     import os
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
-    from typing import Literal
+    from typing import IO, Literal
 
     from artifactstore.codec import Value
     from artifactstore.digest import Digest
     from artifactstore.events import Event
+    from artifactstore.manifest import Manifest
     from artifactstore.model import (
         ExportResult,
         File,
@@ -212,11 +213,19 @@ class Registry:
         """See `Store.get_manifest_bytes`."""
         return await _run(lambda: self.store.get_manifest_bytes(package, format=format))
 
+    async def get_manifest(self, package: str) -> Manifest:
+        """See `Store.get_manifest`."""
+        return await _run(lambda: self.store.get_manifest(package))
+
     async def export_package(
         self, package: str, directory: str | os.PathLike[str], *, bare: bool = False
     ) -> ExportResult:
         """See `Store.export_package`."""
         return await _run(lambda: self.store.export_package(package, directory, bare=bare))
+
+    async def export_tar(self, package: str, stream: IO[bytes], *, bare: bool = False) -> ExportResult:
+        """See `Store.export_tar`; the stream is written in another thread."""
+        return await _run(lambda: self.store.export_tar(package, stream, bare=bare))
 
     async def find_object(self, digest: str) -> list[FileHit]:
         """See `Store.find_object`."""

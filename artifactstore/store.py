@@ -17,7 +17,7 @@ from artifactstore.lifecycle.retention import DEFAULT_CLASSES
 from artifactstore.manifest import ManifestEncoder, ManifestFile
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import IngestResult, PushResult
-from artifactstore.moment import Uuid7Source, system_clock
+from artifactstore.moment import Uuid7Source, believed, system_clock
 from artifactstore.objects.local import LocalBackend
 from artifactstore.paths import check_relative_path, printable
 from artifactstore.reads import StoreReads
@@ -88,6 +88,7 @@ class Store(StoreReads):
             BackendError: the object root is missing or belongs to another store.
             AccessError: permission is missing.
         """
+        clock = believed(clock)
         new_id = new_id or Uuid7Source(clock)
         file = Database(os.fspath(database), busy_timeout=busy_timeout)
         backend = LocalBackend(os.fspath(objects))
@@ -461,7 +462,7 @@ class Store(StoreReads):
 
 def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) -> None:
     """The creation of the store and its retention classes, in the transaction that makes the schema."""
-    drafts = [events.store_created(uuid.uuid4().bytes)]
+    drafts = [events.store_created(new_id().bytes)]
     drafts += [events.class_defined(name, duration) for name, duration in DEFAULT_CLASSES.items()]
     commit.Transaction(connection, "artifactstore", clock(), new_id).record(drafts)
 
