@@ -66,12 +66,17 @@ def check_directory(
     listed = {file.relative_path: file for file in loaded.files}
     folder = audit_directory(listed)
     kit = {f"{folder}/{name}" for name in AUDIT_FILES}
-    found = {path: plain for path, plain in walk_files(root) if path not in kit}
-    changed = [
-        path
-        for path, file in listed.items()
-        if path in found and not (found[path] and _is_intact(os.path.join(root, path), file))
-    ]
+    # Everything is opened relative to the root, so that the root's own path does not count in the length.
+    descriptor = _open_folder(root)
+    try:
+        found = {path: plain for path, plain in walk_files(descriptor) if path not in kit}
+        changed = [
+            path
+            for path, file in listed.items()
+            if path in found and not (found[path] and _is_intact(descriptor, path, file))
+        ]
+    finally:
+        os.close(descriptor)
     return CheckResult(
         file_count=len(listed),
         total_size=loaded.total_size,
@@ -91,26 +96,37 @@ def audit_directory(paths: Iterable[str]) -> str:
     return name
 
 
-def walk_files(root: str) -> Iterator[tuple[str, bool]]:
+def _open_folder(path: str, *, root: int | None = None) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if root is None else os.O_NOFOLLOW)
+    try:
+        return os.open(path, flags, dir_fd=root)
+    except OSError as error:
+        raise AccessError(f"cannot list {printable(path)}: {error.strerror}") from error
+
+
+def walk_files(root: int) -> Iterator[tuple[str, bool]]:
     """Every name below the root that is no plain folder, and whether it is a regular file."""
     stack = [""]
     while stack:
         folder = stack.pop()
+        descriptor = _open_folder(folder or ".", root=root)
         try:
-            entries = list(os.scandir(os.path.join(root, folder)))
+            for entry in list(os.scandir(descriptor)):
+                path = folder + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append(f"{path}/")
+                else:
+                    yield path, entry.is_file(follow_symlinks=False)
         except OSError as error:
-            raise AccessError(f"cannot list {printable(folder or root)}: {error.strerror}") from error
-        for entry in entries:
-            path = folder + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                stack.append(f"{path}/")
-            else:
-                yield path, entry.is_file(follow_symlinks=False)
+            raise AccessError(f"cannot list {printable(folder or '.')}: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
 
 
-def _is_intact(path: str, file: ManifestFile) -> bool:
+def _is_intact(root: int, path: str, file: ManifestFile) -> bool:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, flags, dir_fd=root)
     except OSError:
         return False
     try:

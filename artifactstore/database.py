@@ -74,7 +74,7 @@ class Database:
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise StateError("the store is closed", code="closed")
+            raise StateError("the store is closed", hint="open it again", code="closed")
 
     def before_fork(self) -> None:
         """Close every connection; see `forks`. Waits for those at work, at most as long as a writer."""

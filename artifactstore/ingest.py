@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import marshal
 import os
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from itertools import chain
@@ -74,6 +75,7 @@ class EntryList:
                 import tempfile
 
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the list
+                weakref.finalize(self, self._file.close)
             self._file.seek(0, os.SEEK_END)
             marshal.dump(self._tail, self._file)
             self._blocks += 1

@@ -9,7 +9,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from artifactstore.errors import InvalidInputError
+from artifactstore.errors import InvalidInputError, StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,11 +20,32 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT_MIN = -62_135_596_800_000_000  # 0001-01-01T00:00:00.000000Z
 MOMENT_MAX = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+_CLOCK_MAX = 221_845_392_000_000_000  # the year 9000: leaves room for any retention
 
 
 def system_clock() -> int:
     """The time of the operating system in microseconds since 1970, UTC."""
     return time.time_ns() // 1000
+
+
+def believed(clock: Clock) -> Clock:
+    """The same clock, refused where it says what no manifest and no expiry could hold.
+
+    Raises:
+        StateError: when it is asked and stands before 1970 or after the year 9000.
+    """
+
+    def checked() -> int:
+        now = clock()
+        if not 0 <= now <= _CLOCK_MAX:
+            raise StateError(
+                f"the clock says {now} microseconds after 1970",
+                hint="set it right",
+                code="clock-out-of-range",
+            )
+        return now
+
+    return checked
 
 
 def format_moment(moment: int) -> str:

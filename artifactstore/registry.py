@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import io
     import os
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
-    from typing import Literal
+    from typing import IO, Literal
 
     from artifactstore.codec import Value
     from artifactstore.digest import Digest
@@ -226,11 +226,19 @@ class Registry:
         """See `Store.get_manifest_bytes`."""
         return await _run(lambda: self.store.get_manifest_bytes(package, format=format))
 
+    async def get_manifest(self, package: str) -> Manifest:
+        """See `Store.get_manifest`."""
+        return await _run(lambda: self.store.get_manifest(package))
+
     async def export_package(
         self, package: str, directory: str | os.PathLike[str], *, bare: bool = False
     ) -> ExportResult:
         """See `Store.export_package`."""
         return await _run(lambda: self.store.export_package(package, directory, bare=bare))
+
+    async def export_tar(self, package: str, stream: IO[bytes], *, bare: bool = False) -> ExportResult:
+        """See `Store.export_tar`; the stream is written in another thread."""
+        return await _run(lambda: self.store.export_tar(package, stream, bare=bare))
 
     async def find_object(self, digest: str) -> list[FileHit]:
         """See `Store.find_object`."""
@@ -243,10 +251,6 @@ class Registry:
     async def verification(self, package: str) -> Verification:
         """See `Store.verification`."""
         return await _run(lambda: self.store.verification(package))
-
-    async def get_manifest(self, package: str) -> Manifest:
-        """See `Store.get_manifest`."""
-        return await _run(lambda: self.store.get_manifest(package))
 
     async def extend_retention(
         self,

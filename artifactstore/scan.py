@@ -313,7 +313,7 @@ def _translate(glob: str) -> str:
             translated.append("[^/]*")
         elif part == "?":
             translated.append("[^/]")
-        elif part.startswith("[") and part.endswith("]") and len(part) > 2:
+        elif part.startswith("[") and part.endswith("]") and part not in {"[]", "[!]"}:
             negated = part[1] == "!"
             inner = part[2:-1] if negated else part[1:-1]
             translated.append(f"(?!/)[{'^' * negated}{_escape_class(inner)}]")
@@ -326,4 +326,5 @@ def _translate(glob: str) -> str:
 
 def _escape_class(inner: str) -> str:
     """The inside of a bracket: ranges stay, everything that `re` would act upon is escaped."""
-    return re.sub(r"([\\\[\]^&~|])", r"\\\1", inner)
+    escaped = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner)
+    return re.sub(r"(?<=.)--", r"-\\-", escaped)

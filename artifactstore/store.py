@@ -27,7 +27,7 @@ from artifactstore.lifecycle.verify import StoredObject
 from artifactstore.manifest import ManifestEncoder, ManifestFile
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import IngestResult, PushResult
-from artifactstore.moment import Uuid7Source, system_clock
+from artifactstore.moment import Uuid7Source, believed, system_clock
 from artifactstore.objects.local import LocalBackend
 from artifactstore.paths import check_relative_path, printable
 from artifactstore.scan import Scan, Selection
@@ -111,6 +111,7 @@ class Store(LifecycleCalls):
             BackendError: the object root is missing or belongs to another store.
             AccessError: permission is missing.
         """
+        clock = believed(clock)
         new_id = new_id or Uuid7Source(clock)
         file = Database(os.fspath(database), busy_timeout=busy_timeout)
         backend = LocalBackend(os.fspath(objects))
@@ -538,7 +539,7 @@ class Store(LifecycleCalls):
 
 def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) -> None:
     """The creation of the store and its retention classes, in the transaction that makes the schema."""
-    drafts = [events.store_created(uuid.uuid4().bytes)]
+    drafts = [events.store_created(new_id().bytes)]
     drafts += [events.class_defined(name, duration) for name, duration in retention.DEFAULT_CLASSES.items()]
     commit.Transaction(connection, "artifactstore", clock(), new_id).record(drafts)
 
@@ -554,9 +555,7 @@ def _admit(
     return first
 
 
-def _stage_manifest(
-    batch: Batch, described: ManifestPackage, entries: EntryList
-) -> tuple[Staged, bytes]:
+def _stage_manifest(batch: Batch, described: ManifestPackage, entries: EntryList) -> tuple[Staged, bytes]:
     """The manifest of a push, and the sha256 over its files."""
     encoder = ManifestEncoder(described, entries.count)
     staged, _ = stage(batch, encoder.chunks(ManifestFile(*entry) for entry in entries))

@@ -8,7 +8,7 @@ import pytest
 
 pytest.register_assert_rewrite("store.harness", "store.doors")
 
-from store.doors import DOORS, Door  # noqa: E402 - only after assertions are rewritten
+from store.doors import DOORS, PYTHON_DOORS, Door  # noqa: E402 - only after assertions are rewritten
 from store.harness import EXECUTABLE, TREE, CountedIds, FakeClock, Home, write_tree  # noqa: E402
 
 if TYPE_CHECKING:
@@ -46,5 +46,12 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture(params=DOORS)
 def door(request: pytest.FixtureRequest, home: Home) -> Iterator[Door]:
     """An empty store behind each of its doors."""
+    with request.param(home) as opened:
+        yield opened
+
+
+@pytest.fixture(params=PYTHON_DOORS)
+def python_door(request: pytest.FixtureRequest, home: Home) -> Iterator[Door]:
+    """An empty store behind the doors for programs."""
     with request.param(home) as opened:
         yield opened

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from artifactstore import events, queries
 from artifactstore.check import walk_files
 from artifactstore.database import fetch
-from artifactstore.errors import ArtifactStoreError, BackendError, InvalidInputError
+from artifactstore.errors import ArtifactStoreError, BackendError
+from artifactstore.ingest import open_directory
 from artifactstore.lifecycle.verify import Failure, StoredObject, check, live_locations, packages_of
 from artifactstore.sources import file_digests, open_source, stage
 
@@ -178,21 +179,22 @@ def _put(backend: Backend, wanted: StoredObject, source: Source) -> bool:
 
 def _offered(directory: str, sizes: set[int]) -> dict[DigestPair, str]:
     """The files of a directory that have a size in question, by digest."""
-    if not os.path.isdir(directory):
-        raise InvalidInputError(f"cannot repair from {directory!r}: it is no directory")
+    root = open_directory(directory)
     found: dict[DigestPair, str] = {}
-    for path, regular in walk_files(directory):
-        full = os.path.join(directory, path)
-        if not regular or os.lstat(full).st_size not in sizes:
-            continue
-        try:
-            descriptor = open_source(full)
-        except ArtifactStoreError:
-            continue
-        try:
-            found[file_digests(descriptor)] = full
-        finally:
-            os.close(descriptor)
+    try:
+        for path, regular in walk_files(root):
+            if not regular or os.stat(path, dir_fd=root, follow_symlinks=False).st_size not in sizes:
+                continue
+            try:
+                descriptor = open_source(path, folder=root)
+            except ArtifactStoreError:
+                continue
+            try:
+                found[file_digests(descriptor)] = os.path.join(directory, path)
+            finally:
+                os.close(descriptor)
+    finally:
+        os.close(root)
     return found
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from store.doors import Door
-    from store.harness import Home
+    from store.harness import FakeClock, Home
 
     from artifactstore import Store
 
@@ -197,10 +197,10 @@ def test_the_hint_names_the_known_classes(store: Store) -> None:
         *("text/plain\n", "text/plain\r\nX: y", "text/pl\u00e4in", "x" * 200 + "/" + "y" * 60),
     ],
 )
-def test_a_media_type_that_is_none(door: Door, home: Home, media_type: str) -> None:
-    package = door.create_package(**SAID)
+def test_a_media_type_that_is_none(python_door: Door, home: Home, media_type: str) -> None:
+    package = python_door.create_package(**SAID)
     with home.unchanged(), refused(InvalidInputError, "invalid-input", repr(media_type[:80])):
-        door.ingest_file(package, "a", b"a", actor="ada", media_type=media_type)
+        python_door.ingest_file(package, "a", b"a", actor="ada", media_type=media_type)
 
 
 def test_an_unknown_package_is_not_found_by_any_call(
@@ -245,13 +245,13 @@ def test_an_empty_package_cannot_be_finalized(door: Door, home: Home) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001])
-def test_a_limit_that_is_none(door: Door, home: Home, limit: int) -> None:
-    package = door.create_package(**SAID)
+def test_a_limit_that_is_none(python_door: Door, home: Home, limit: int) -> None:
+    package = python_door.create_package(**SAID)
     with home.unchanged():
         for call in (
-            lambda: door.list_packages(limit=limit),
-            lambda: door.list_files(package, limit=limit),
-            lambda: door.events(limit=limit),
+            lambda: python_door.list_packages(limit=limit),
+            lambda: python_door.list_files(package, limit=limit),
+            lambda: python_door.events(limit=limit),
         ):
             with refused(InvalidInputError, "invalid-input", str(limit)):
                 call()
@@ -276,9 +276,9 @@ def test_a_cursor_behind_the_end_gives_an_empty_page(store: Store) -> None:
     assert store.list_files(package, cursor="eno=").items == ()
 
 
-def test_an_unknown_status_is_refused(door: Door) -> None:
+def test_an_unknown_status_is_refused(python_door: Door) -> None:
     with refused(InvalidInputError, "invalid-input", "'gone'"):
-        door.list_packages(status="gone")
+        python_door.list_packages(status="gone")
 
 
 @pytest.mark.parametrize("field", ["producer", "subject", "name", "retention_class"])
@@ -310,6 +310,24 @@ def test_a_filter_that_cannot_be_asked(store: Store, home: Home, wanted: dict[st
 def test_a_place_in_the_log_that_cannot_be(store: Store, after: int) -> None:
     with refused(InvalidInputError, "invalid-input", str(after)):
         store.events(after=after)
+
+
+@pytest.mark.parametrize("now", [-1, 2**63, 300_000_000_000_000_000])
+def test_a_clock_that_cannot_be_right(
+    store: Store, home: Home, clock: FakeClock, tree: Path, now: int
+) -> None:
+    package = store.create_package(**SAID)
+    store.ingest_file(package, "a", b"a", actor="ada")
+    clock.now = now - 1000
+    with home.unchanged():
+        for call in (
+            lambda: store.create_package(**SAID),
+            lambda: store.push(tree, **SAID),
+            lambda: store.ingest_file(package, "b", b"a", actor="ada"),
+        ):
+            with refused(StateError, "clock-out-of-range", str(now)[:4]):
+                call()
+            clock.now = now - 1000
 
 
 def test_a_way_with_links_that_is_none() -> None:

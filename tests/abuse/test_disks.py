@@ -7,9 +7,9 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from store.harness import LARGE, SAID, TREE, Home, incompressible, refused, write_tree
 
 from artifactstore import AccessError, BackendError
-from store.harness import LARGE, SAID, TREE, Home, incompressible, refused, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,13 +162,12 @@ def test_objects_on_a_read_only_disk(split: Home, disk: Path, tree: Path) -> Non
         opened = store.create_package(**SAID)
         store.ingest_file(opened, "a", b"a", actor="ada")
     remount(disk, "ro")
-    with split.open(create=False) as store:
-        with split.unchanged():
-            for call in write_calls(store, opened, tree)[1:]:
-                with refused(AccessError, "access-denied", str(disk), "read-only"):
-                    call()
-            assert store.health().status == "degraded"
-            assert store.read_file(package.package_id, "README.md") == TREE["README.md"]
+    with split.open(create=False) as store, split.unchanged():
+        for call in write_calls(store, opened, tree)[1:]:
+            with refused(AccessError, "access-denied", str(disk), "read-only"):
+                call()
+        assert store.health().status == "degraded"
+        assert store.read_file(package.package_id, "README.md") == TREE["README.md"]
     remount(disk, "rw")
 
 

@@ -69,11 +69,11 @@ ALLOWED = [
 
 @pytest.mark.parametrize(("path", "rule", "shown"), BROKEN)
 def test_a_broken_rule_is_named_with_the_path(
-    door: Door, home: Home, path: str, rule: str, shown: str
+    python_door: Door, home: Home, path: str, rule: str, shown: str
 ) -> None:
-    package = door.create_package(**SAID)
+    package = python_door.create_package(**SAID)
     with home.unchanged(), refused(InvalidInputError, "invalid-relative-path", rule, shown):
-        door.ingest_file(package, path, b"bytes", actor="ada")
+        python_door.ingest_file(package, path, b"bytes", actor="ada")
 
 
 @pytest.mark.parametrize(("path", "rule", "shown"), BROKEN)
@@ -86,11 +86,11 @@ def test_what_cannot_be_stored_cannot_be_asked_for(
 
 
 @pytest.mark.parametrize("path", ALLOWED)
-def test_everything_else_is_kept_as_given(door: Door, path: str) -> None:
-    package = door.create_package(**SAID)
-    assert door.ingest_file(package, path, b"bytes", actor="ada").relative_path == path
-    assert door.list_files(package).items[0].relative_path == path
-    assert door.read_file(package, path) == b"bytes"
+def test_everything_else_is_kept_as_given(python_door: Door, path: str) -> None:
+    package = python_door.create_package(**SAID)
+    assert python_door.ingest_file(package, path, b"bytes", actor="ada").relative_path == path
+    assert python_door.list_files(package).items[0].relative_path == path
+    assert python_door.read_file(package, path) == b"bytes"
 
 
 @pytest.mark.parametrize(
@@ -104,19 +104,19 @@ def test_everything_else_is_kept_as_given(door: Door, path: str) -> None:
     ],
 )
 def test_a_path_that_is_taken(
-    door: Door, home: Home, tmp_path: Path, taken: str, new: str, reason: str
+    python_door: Door, home: Home, tmp_path: Path, taken: str, new: str, reason: str
 ) -> None:
-    package = door.create_package(**SAID)
-    door.ingest_file(package, taken, b"first", actor="ada")
+    package = python_door.create_package(**SAID)
+    python_door.ingest_file(package, taken, b"first", actor="ada")
     for other in ("a-b", "a0", "ab", "a.b"):
-        door.ingest_file(package, other, b"neighbour", actor="ada")
+        python_door.ingest_file(package, other, b"neighbour", actor="ada")
     tree = write_tree(tmp_path / "tree", {"0": b"before", new: b"in a directory", "z": b"behind"})
     with home.unchanged():
         with refused(DuplicateRelativePathError, "duplicate-relative-path", reason):
-            door.ingest_file(package, new, b"second", actor="ada")
+            python_door.ingest_file(package, new, b"second", actor="ada")
         with refused(DuplicateRelativePathError, "duplicate-relative-path", reason):
-            door.ingest_directory(package, tree, actor="ada")
-    assert door.read_file(package, taken) == b"first"
+            python_door.ingest_directory(package, tree, actor="ada")
+    assert python_door.read_file(package, taken) == b"first"
 
 
 def test_paths_of_one_package_do_not_hinder_another(store: Store) -> None:

@@ -54,7 +54,9 @@ def test_the_directory_itself_may_be_a_link(store: Store, tree: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["nothing", "empty folders", "only excluded", "only links"])
-def test_an_empty_directory_is_no_evidence(door: Door, home: Home, tmp_path: Path, content: str) -> None:
+def test_an_empty_directory_is_no_evidence(
+    python_door: Door, home: Home, tmp_path: Path, content: str
+) -> None:
     directory = tmp_path / "tree"
     (directory / "folder" / "below").mkdir(parents=True)
     selection = Selection(exclude=("*.tmp",), symlinks="skip")
@@ -64,12 +66,12 @@ def test_an_empty_directory_is_no_evidence(door: Door, home: Home, tmp_path: Pat
         (directory / "folder" / "x.tmp").touch()
     elif content == "only links":
         (directory / "link").symlink_to("folder")
-    package = door.create_package(**SAID)
+    package = python_door.create_package(**SAID)
     with home.unchanged():
         with refused(InvalidInputError, "empty-package", str(directory)):
-            door.push(directory, **SAID, selection=selection)
+            python_door.push(directory, **SAID, selection=selection)
         with refused(InvalidInputError, "empty-package", str(directory)):
-            door.ingest_directory(package, directory, actor="ada", selection=selection)
+            python_door.ingest_directory(package, directory, actor="ada", selection=selection)
 
 
 def test_an_empty_file_is_evidence(door: Door, tmp_path: Path) -> None:
@@ -79,10 +81,10 @@ def test_an_empty_file_is_evidence(door: Door, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["README.md", "logs", "nothing", "/etc/hostname", "..", ".", "link"])
-def test_links_are_refused_unless_asked_for(door: Door, home: Home, tree: Path, target: str) -> None:
+def test_links_are_refused_unless_asked_for(python_door: Door, home: Home, tree: Path, target: str) -> None:
     (tree / "logs" / "link").symlink_to(target)
     with home.unchanged(), refused(InvalidInputError, "symlink", "'logs/link' is a symbolic link"):
-        door.push(tree, **SAID)
+        python_door.push(tree, **SAID)
 
 
 def test_the_hint_says_how_to_push_links(store: Store, tree: Path) -> None:

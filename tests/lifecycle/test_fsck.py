@@ -141,7 +141,10 @@ def test_an_event_that_is_edited_with_its_hash_contradicts_the_views(life: Life)
     ("statement", "line"),
     [
         ("UPDATE events SET payload = x'ff' WHERE sequence = {last}", "log: the payload of event {last} is"),
-        ("UPDATE events SET recorded_at = 1 WHERE sequence = {last}", "log: event {last} was recorded before"),
+        (
+            "UPDATE events SET recorded_at = 1 WHERE sequence = {last}",
+            "log: event {last} was recorded before",
+        ),
         ("DELETE FROM events WHERE sequence = {last} - 1", "log: after event {before} comes {last}"),
     ],
     ids=["not CBOR", "time", "gap"],

@@ -133,9 +133,7 @@ def successors(world: World, defects: frozenset[str]) -> Iterator[World]:
             actors = (*world.actors[:number], dead, *world.actors[number + 1 :])
             yield replace(world, lock=None if world.lock == me.name else world.lock, actors=actors)
         if me.step == "done" and PROGRAMS[me.name] is not ingest:
-            yield replace(
-                world, actors=(*world.actors[:number], Actor(me.name), *world.actors[number + 1 :])
-            )
+            yield replace(world, actors=(*world.actors[:number], Actor(me.name), *world.actors[number + 1 :]))
 
 
 def explore(names: tuple[str, ...], defects: frozenset[str] = frozenset()) -> tuple[set[World], World | None]:

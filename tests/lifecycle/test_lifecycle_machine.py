@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from store.harness import SAID
 
 from artifactstore import ArtifactStoreError, InvalidInputError, StateError, events
 from artifactstore.lifecycle import gc as collection
 from artifactstore.model import FINALIZED, GARBAGE_COLLECTED, OPEN
 from lifecycle.harness import DAY, MICROSECONDS, SECOND, Life, delete, flip, truncate
-from store.harness import SAID
 
 contents = st.sampled_from([b"", b"a", b"b", b"a longer text\n" * 400])
 trees = st.dictionaries(st.sampled_from(["a", "b", "c/d", "e"]), contents, min_size=1, max_size=3)
@@ -243,7 +243,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         candidates = [
             blake3
             for blake3 in sorted(self.needed(backend))
-            if (backend, blake3) not in self.damaged and self.life.object(blake3, backend=backend).stat().st_size
+            if (backend, blake3) not in self.damaged
+            and self.life.object(blake3, backend=backend).stat().st_size
         ]
         if candidates:
             blake3 = data.draw(st.sampled_from(candidates))

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store.harness import SAID, FakeClock, Home
+
 from artifactstore.database import Database
 from artifactstore.objects.local import LocalBackend, LocalBatch
-from store.harness import SAID, FakeClock, Home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -206,6 +206,14 @@ def test_parent_and_child_both_write_after_a_fork(home: Home, order: str) -> Non
         assert_sound(home, store)
 
 
+def test_forks_while_other_threads_write(home: Home) -> None:
+    acknowledged = Worker("fork_busily", home.root).answer()
+    assert len(set(acknowledged)) == len(acknowledged) >= 4 + 5 * 3
+    with home.open(create=False) as store:
+        assert all(store.get_package(package).package_id == package for package in acknowledged)
+        assert_sound(home, store)
+
+
 def test_ids_of_parent_and_child_differ_though_the_clock_stands_still() -> None:
     script = (
         "import os\n"
@@ -227,7 +235,7 @@ def test_objects_are_published_while_others_are_staged(
 ) -> None:
     # A publication each few files, so that many fall together with the staging of those that follow.
     monkeypatch.setattr(ingest, "_BATCH_FILES", 100)
-    files = {f"{number % 40:02}/{number}": f"{number}".encode() for number in range(4000)}
+    files = {f"{number % 40:02}/{number}": f"{number}".encode() for number in range(2500)}
     package = store.push(write_tree(tmp_path / "tree", files), **SAID).package
     for path, data in files.items():
         assert store.read_file(package.package_id, path) == data

@@ -54,11 +54,11 @@ def test_ingest_file(door: Door, home: Home) -> None:
             door.ingest_file(package, "new.txt", b"new", actor="ada", idempotency_key="new")
 
 
-def test_ingest_file_into_another_package_is_another_request(door: Door, home: Home) -> None:
-    one, two = door.create_package(**SAID), door.create_package(**SAID)
-    door.ingest_file(one, "a.txt", b"a", actor="ada", idempotency_key=KEY)
+def test_ingest_file_into_another_package_is_another_request(python_door: Door, home: Home) -> None:
+    one, two = python_door.create_package(**SAID), python_door.create_package(**SAID)
+    python_door.ingest_file(one, "a.txt", b"a", actor="ada", idempotency_key=KEY)
     with home.unchanged(), refused(ConflictError, "idempotency-conflict", KEY):
-        door.ingest_file(two, "a.txt", b"a", actor="ada", idempotency_key=KEY)
+        python_door.ingest_file(two, "a.txt", b"a", actor="ada", idempotency_key=KEY)
 
 
 def test_ingest_directory(door: Door, home: Home, tree: Path) -> None:

@@ -98,15 +98,15 @@ def test_a_created_package_says_what_its_producer_said(door: Door) -> None:
 @pytest.mark.parametrize("give", [as_bytes, as_path, as_file_object, as_chunks])
 @pytest.mark.parametrize("size", [0, 11, 2 * LARGE + 4097])
 def test_every_kind_of_source_gives_the_same_file(
-    door: Door, tmp_path: Path, give: Callable[[bytes, Path], Source], size: int
+    python_door: Door, tmp_path: Path, give: Callable[[bytes, Path], Source], size: int
 ) -> None:
     data = incompressible(size)
-    package = create(door)
-    file = door.ingest_file(package, "data.csv", give(data, tmp_path), actor="ada")
+    package = create(python_door)
+    file = python_door.ingest_file(package, "data.csv", give(data, tmp_path), actor="ada")
     assert (file.digest, file.sha256) == digests(data)
     assert (file.package_id, file.relative_path, file.media_type) == (package, "data.csv", "text/csv")
     assert (file.size, file.executable) == (size, False)
-    assert door.read_file(package, "data.csv") == data
+    assert python_door.read_file(package, "data.csv") == data
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -220,17 +220,17 @@ def test_push_does_it_all(door: Door, tree: Path) -> None:
             door.list_files(package.package_id).items} == TREE  # fmt: skip
 
 
-def test_a_push_is_the_same_as_its_steps(door: Door, tree: Path) -> None:
-    pushed = push(door, tree)
-    stepwise = create(door)
+def test_a_push_is_the_same_as_its_steps(python_door: Door, tree: Path) -> None:
+    pushed = push(python_door, tree)
+    stepwise = create(python_door)
     for path in reversed(TREE):
-        door.ingest_file(stepwise, path, tree / path, actor="ada")
-    door.finalize_package(stepwise, actor="ada")
-    assert door.get_package(stepwise).content_digest == pushed.content_digest
-    assert door.get_package(stepwise).manifest_digest != pushed.manifest_digest
+        python_door.ingest_file(stepwise, path, tree / path, actor="ada")
+    python_door.finalize_package(stepwise, actor="ada")
+    assert python_door.get_package(stepwise).content_digest == pushed.content_digest
+    assert python_door.get_package(stepwise).manifest_digest != pushed.manifest_digest
     assert (
-        decode(door.get_manifest_bytes(stepwise)).files
-        == decode(door.get_manifest_bytes(pushed.package_id)).files
+        decode(python_door.get_manifest_bytes(stepwise)).files
+        == decode(python_door.get_manifest_bytes(pushed.package_id)).files
     )
 
 
@@ -373,12 +373,12 @@ def test_the_last_page_says_so(door: Door) -> None:
     assert door.list_packages(limit=1).next_cursor is not None
 
 
-def test_pages_of_files(door: Door, tree: Path) -> None:
-    package = push(door, tree).package_id
+def test_pages_of_files(python_door: Door, tree: Path) -> None:
+    package = push(python_door, tree).package_id
     seen: list[str] = []
     cursor = None
     while True:
-        page = door.list_files(package, limit=2, cursor=cursor)
+        page = python_door.list_files(package, limit=2, cursor=cursor)
         assert len(page.items) <= 2
         seen += [file.relative_path for file in page.items]
         cursor = page.next_cursor

@@ -219,9 +219,9 @@ def test_what_is_no_digest_is_refused(store: Store, home: Home, text: str) -> No
         store.find_object(text)
 
 
-def test_the_log_of_a_push(door: Door, tree: Path) -> None:
-    package = door.push(tree, **SAID).package
-    events = door.events()
+def test_the_log_of_a_push(python_door: Door, tree: Path) -> None:
+    package = python_door.push(tree, **SAID).package
+    events = python_door.events()
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert [event.type for event in events] == [
         "v1.store.created",
@@ -248,17 +248,17 @@ def test_the_log_of_a_push(door: Door, tree: Path) -> None:
         )
 
 
-def test_the_log_is_read_in_pages(door: Door, tree: Path) -> None:
-    door.push(tree, **SAID)
-    everything = door.events()
+def test_the_log_is_read_in_pages(python_door: Door, tree: Path) -> None:
+    python_door.push(tree, **SAID)
+    everything = python_door.events()
     seen = []
     after = 0
-    while page := door.events(after=after, limit=4):
+    while page := python_door.events(after=after, limit=4):
         assert len(page) <= 4
         seen += page
         after = page[-1].sequence
     assert seen == everything
-    assert door.events(after=len(everything)) == []
+    assert python_door.events(after=len(everything)) == []
 
 
 def test_replay_gives_the_same_views(door: Door, tree: Path, home: Home) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,13 +27,15 @@ ROUNDS = 3
 
 def wait() -> None:
     """Say that all is prepared, and wait for the start."""
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     sys.stdin.readline()
 
 
 def answer(value: object) -> None:
     """Print the answer."""
-    print(json.dumps(value), flush=True)
+    sys.stdout.write(f"{json.dumps(value)}\n")
+    sys.stdout.flush()
 
 
 def write(root: str, label: str) -> None:
@@ -102,8 +105,10 @@ def fork(root: str, order: str) -> None:
     to_child, from_parent = os.pipe()
     to_parent, from_child = os.pipe()
     child = os.fork()
-    # The parent and the child each close the ends of the other.
     mine, other, name = (to_child, from_child, "child") if child == 0 else (to_parent, from_parent, "parent")
+    for end in {to_child, from_child, to_parent, from_parent} - {mine, other}:
+        os.close(end)
+    incoming = os.fdopen(mine, "rb")
 
     def write_some() -> list[str]:
         return [store.create_package(**SAID, metadata={"by": name}) for _ in range(10)]
@@ -112,8 +117,7 @@ def fork(root: str, order: str) -> None:
         os.write(other, json.dumps(ids).encode() + b"\n")
 
     def hear() -> list[str]:
-        with open(os.dup(mine), "rb") as stream:
-            ids: list[str] = json.loads(stream.readline())
+        ids: list[str] = json.loads(incoming.readline())
         return ids
 
     if child == 0:
@@ -139,12 +143,42 @@ def fork(root: str, order: str) -> None:
     answer(acknowledged)
 
 
+def fork_busily(root: str) -> None:
+    """Fork again and again while other threads write; parent and children write through the same store."""
+    stop = threading.Event()
+    receiver, sender = os.pipe()
+    with Home(Path(root)).open() as store:
+
+        def write_until_stopped() -> list[str]:
+            ids = [store.create_package(**SAID)]
+            while not stop.is_set():
+                ids.append(store.create_package(**SAID))
+                store.list_packages(limit=3)
+            return ids
+
+        with ThreadPoolExecutor(4) as pool:
+            writers = [pool.submit(write_until_stopped) for _ in range(4)]
+            for _ in range(5):
+                child = os.fork()
+                if child == 0:
+                    for _ in range(3):
+                        os.write(sender, store.create_package(**SAID).encode() + b"\n")
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+            stop.set()
+            acknowledged = [package for writer in writers for package in writer.result()]
+    os.close(sender)
+    with os.fdopen(receiver) as stream:
+        acknowledged += stream.read().split()
+    answer(acknowledged)
+
+
 def die(root: str, tree: str, module: str, function: str) -> None:
     """Push a tree and be killed right before the first call of a built-in function."""
     called: Callable[..., object] = getattr(sys.modules[module], function)
-    with Home(Path(root)).open() as store:
-        with just_before(called, lambda: os.kill(os.getpid(), signal.SIGKILL)):
-            store.push(tree, **SAID)
+    end = signal.SIGKILL
+    with Home(Path(root)).open() as store, just_before(called, lambda: os.kill(os.getpid(), end)):
+        store.push(tree, **SAID)
 
 
 if __name__ == "__main__":
