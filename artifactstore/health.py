@@ -37,7 +37,7 @@ def probe(database: Database, backends: Iterable[Backend], clock: Clock) -> Heal
                 verified = queries.backend_verification(connection, backend.backend_id)
                 if verified.failed_count:
                     problems.append(
-                        f"{verified.failed_count} objects in backend {backend.backend_id} are damaged;"
+                        f"damaged objects in backend {backend.backend_id}: {verified.failed_count};"
                         " run `artifactstore storage repair`"
                     )
                 if verified.oldest_at is not None:

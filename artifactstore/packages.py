@@ -172,7 +172,7 @@ def require_open(connection: Connection, sequence: int) -> Package:
     found = queries.package(connection, sequence)
     if found.status != OPEN:
         raise StateError(
-            f"package {found.package_id} is {found.status}; nothing can be added or changed",
+            f"package {found.package_id} is {found.status.replace('_', ' ')}; nothing can be added",
             hint="create a new package",
             code="package-finalized",
         )

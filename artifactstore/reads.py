@@ -40,6 +40,7 @@ class StoreReads:
     _database: Database
     _backend: Backend
     _backends: Mapping[str, Backend]
+    _unavailable: Mapping[str, Backend]
     _clock: Clock
     store_id: uuid.UUID
 
@@ -127,10 +128,12 @@ class StoreReads:
 
         Raises:
             NotFoundError: the package has no such file.
+            StateError: the package is collected.
             ObjectNotFoundError: the bytes are not in the backend.
             IntegrityError: here, if the stored size is wrong; at the last read, if the digest is.
         """
         file = self.get_file(package, relative_path)
+        _refuse_collected(self.get_package(package))
         raw = self._open_stored(file.digest.value, file.size)
         return open_object(raw, file.digest.value, file.size, printable(relative_path))
 
@@ -170,12 +173,7 @@ class StoreReads:
                 code="not-finalized",
             )
         blake3, size = found.manifest_digest.value, found.manifest_size
-        if found.status == GARBAGE_COLLECTED:
-            raise StateError(
-                f"package {found.package_id} is collected; its manifest {found.manifest_digest} went with it",
-                hint=f"`artifactstore files {found.package_id}` still lists what it held",
-                code="collected",
-            )
+        _refuse_collected(found)
         with open_object(self._open_stored(blake3, size), blake3, size, "the manifest") as stream:
             return stream.read()
 
@@ -270,4 +268,13 @@ class StoreReads:
 
     def health(self) -> Health:
         """Whether database and object store can be used. Changes nothing."""
-        return probe(self._database, self._backends.values(), self._clock)
+        return probe(self._database, [*self._backends.values(), *self._unavailable.values()], self._clock)
+
+
+def _refuse_collected(package: Package) -> None:
+    if package.status == GARBAGE_COLLECTED:
+        raise StateError(
+            f"package {package.package_id} is collected: its bytes are gone",
+            hint=f"`artifactstore files {package.package_id}` still lists what it held",
+            code="collected",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from dataclasses import replace
@@ -11,6 +12,7 @@ from artifactstore import commit, events, fields, packages, queries, rebuild
 from artifactstore.database import BUSY_TIMEOUT, Database
 from artifactstore.digest import Digest
 from artifactstore.errors import (
+    AccessError,
     BackendError,
     ConflictError,
     InvalidInputError,
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from artifactstore.objects.backend import Backend, Batch, Staged
     from artifactstore.sources import Source
 
+_log = logging.getLogger(__name__)
+
 STALE_AFTER = 86_400  # seconds after which what a crash left in the staging folder is removed
 _SEAL_ATTEMPTS = 5  # times a finalize starts over because files came in meanwhile
 
@@ -66,6 +70,7 @@ class Store(LifecycleCalls):
         self,
         database: Database,
         backends: Mapping[str, Backend],
+        unavailable: Mapping[str, Backend],
         store_id: uuid.UUID,
         clock: Clock,
         new_id: IdSource,
@@ -73,6 +78,7 @@ class Store(LifecycleCalls):
     ) -> None:
         self._database = database
         self._backends = backends
+        self._unavailable = unavailable
         # The first one takes what is ingested.
         self._backend = next(iter(backends.values()))
         self._policy = policy
@@ -133,20 +139,30 @@ class Store(LifecycleCalls):
             with file.read() as connection:
                 store_id = uuid.UUID(bytes=events.store_id(connection))
                 used = {name: queries.backend_is_used(connection, name) for name in backends}
+            unavailable: dict[str, Backend] = {}
             for name, each in backends.items():
-                if used[name]:
-                    each.attach(store_id, create=False)
+                try:
+                    if used[name]:
+                        each.attach(store_id, create=False)
+                    else:
+                        # The log names no object there yet, so an empty root is as it should be.
+                        with file.write():
+                            each.attach(store_id, create=True)
+                except (BackendError, AccessError) as error:
+                    if each is backend:
+                        raise
+                    # The store works without a copy; health says that it is away.
+                    _log.warning("backend %s is not available: %s", name, error.message)
+                    unavailable[name] = each
                 else:
-                    # The log names no object there yet, so an empty root is as it should be.
-                    with file.write():
-                        each.attach(store_id, create=True)
-                each.remove_stale(older_than=STALE_AFTER)
+                    each.remove_stale(older_than=STALE_AFTER)
         except BaseException:
             for each in backends.values():
                 each.close()
             file.close()
             raise
-        return cls(file, backends, store_id, clock, new_id, policy or RetentionPolicy())
+        available = {name: each for name, each in backends.items() if name not in unavailable}
+        return cls(file, available, unavailable, store_id, clock, new_id, policy or RetentionPolicy())
 
     def close(self) -> None:
         """Close the database and the object store. Idempotent."""

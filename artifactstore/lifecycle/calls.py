@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from artifactstore import commit, events, fields, queries
-from artifactstore.errors import InvalidInputError, StateError
+from artifactstore.errors import BackendError, InvalidInputError, StateError
 from artifactstore.lifecycle import copying, fsck, gc, orphans, repair, retention, sweep, verify
 from artifactstore.model import GARBAGE_COLLECTED
 from artifactstore.reads import StoreReads
@@ -99,7 +99,11 @@ class LifecycleCalls(StoreReads):
             sequence = queries.package_sequence(connection, package)
             state = retention.state_of(connection, sequence)
             if state.status == GARBAGE_COLLECTED:
-                raise StateError(f"package {state.package_id} is collected: there is nothing to hold")
+                raise StateError(
+                    f"package {state.package_id} is collected: there is nothing to hold",
+                    hint="its bytes are gone",
+                    code="collected",
+                )
             hold_id = self._new_id()
             applied = events.hold_applied(
                 uuid.UUID(state.package_id).bytes,
@@ -191,6 +195,7 @@ class LifecycleCalls(StoreReads):
         Crash: what is released stays so; the next gc removes the bytes.
         """
         self._check_clock(accept=accept_clock)
+        backends = self._sound_backends()
         with self._database.read() as connection:
             if plan is None:
                 plan = gc.plan(connection, self.store_id, self._clock())
@@ -200,7 +205,7 @@ class LifecycleCalls(StoreReads):
         collected: dict[bool, list[str]] = {True: [], False: []}
         for package_id, taken in gc.release(begin, plan, self._clock):
             collected[taken].append(package_id)
-        removed = list(gc.remove_objects(begin, self._backends))
+        removed = list(gc.remove_objects(begin, backends))
         return gc.GcResult(
             plan=plan,
             collected=tuple(collected[True]),
@@ -221,7 +226,7 @@ class LifecycleCalls(StoreReads):
         return orphans.find(
             self._database.read,
             lambda: self._transaction(actor),
-            self._backends,
+            self._sound_backends(),
             delete=delete,
             older_than=older_than,
             now=self._clock(),
@@ -336,15 +341,26 @@ class LifecycleCalls(StoreReads):
         return fsck.fsck(self._database, self._backends, self.store_id, read=read)
 
     def _backend_named(self, backend: str | None) -> Backend:
-        if backend is None:
-            return self._backend
-        if backend not in self._backends:
+        """A backend whose place is there: an unmounted volume must not pass for a store without objects."""
+        if backend is not None and backend not in self._backends and backend not in self._unavailable:
             raise InvalidInputError(
                 f"unknown backend {backend[:80]!r}",
                 hint=f"one of {', '.join(self._backends)}",
                 code="unknown-backend",
             )
-        return self._backends[backend]
+        name = self._backend.backend_id if backend is None else backend
+        chosen = self._backends.get(name) or self._unavailable[name]
+        problems = chosen.problems(self.store_id)
+        if problems:
+            raise BackendError(
+                f"backend {name} is not available: {problems[0]}",
+                hint="mount or restore it",
+                code="backend-missing",
+            )
+        return chosen
+
+    def _sound_backends(self) -> dict[str, Backend]:
+        return {name: self._backend_named(name) for name in self._backends}
 
     def _check_clock(self, *, accept: bool) -> None:
         with self._database.read() as connection:

@@ -219,7 +219,11 @@ def check_plan(connection: Connection, planned: GcPlan, store_id: uuid.UUID, now
         missing = {entry.package_id for entry in planned.packages} - {
             entry.package_id for entry in today.packages
         }
-        reason = f"{min(missing)} may not go any more" if missing else "other packages share its bytes now"
+        reason = (
+            f"{min(missing)} may not go any more"
+            if missing
+            else "other packages share its bytes now, or it was altered"
+        )
         raise StateError(f"the plan is stale: {reason}", hint="make a new plan", code="plan-stale")
 
 
