@@ -212,4 +212,6 @@ def open_directory(directory: str) -> int:
         raise AccessError(f"cannot read the directory {directory!r}: permission denied") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InvalidInputError(f"cannot push {directory!r}: {reason}", hint="name a directory") from error
+        raise InvalidInputError(
+            f"cannot read the directory {directory!r}: {reason}", hint="name a directory"
+        ) from error

@@ -113,7 +113,7 @@ def test_damage_is_listed_with_the_packages_that_it_hurts(program: Program, push
         }
     ]
     health = program.call("health", code=1).document
-    assert "1 objects in backend local are damaged" in health["backend"]["reasons"][0]
+    assert "damaged objects in backend local: 1" in health["backend"]["reasons"][0]
     assert "1 locations" in program.call("show", pushed).text
     assert "damaged" in program.seen("storage", "verify", code=3)
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_healed_is_listed(program: Program, pushed: str, tmp_path
             {"package_id": pushed, "name": "evidence", "holds": [held]}
         ]
         missing = program.call("storage", "repair", "--from", str(tmp_path / "none"), code=2)
-        assert "it is no directory" in missing.stderr
+        assert "cannot read the directory" in missing.stderr
 
 
 # Further backends
@@ -234,7 +234,7 @@ def test_health_looks_at_further_backends(program: Program, pushed: str, second:
     damage(second / object_key(digest_pair(DATA).blake3))
     program.call("storage", "verify", "--backend", "off-site", code=3)
     document = program.call("health", code=1).document
-    assert "in backend off-site are damaged" in document["backend"]["reasons"][0]
+    assert "damaged objects in backend off-site: 1" in document["backend"]["reasons"][0]
     second.rename(second.with_name("away"))
     assert any("second" in reason for reason in program.call("health", code=1).document["backend"]["reasons"])
     assert pushed

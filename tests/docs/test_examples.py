@@ -77,7 +77,7 @@ def test_the_demo_passes_on_the_exit_code_of_what_fails(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "error: cannot push" in done.stdout
+    assert "error: cannot read the directory" in done.stdout
 
 
 def test_the_guides_smoke_script_runs_unchanged_and_again(tmp_path: Path) -> None:

@@ -378,7 +378,9 @@ def _document(metadata: Mapping[str, Value] | None) -> bytes:
 
 
 def _package(item: dict[str, Any]) -> Package:
-    return Package(**_values(item, ("manifest_digest", "manifest_sha256", "content_digest")))
+    # `show` says more than the package: what retention and verify know of it.
+    own = {field.name: item[field.name] for field in dataclasses.fields(Package)}
+    return Package(**_values(own, ("manifest_digest", "manifest_sha256", "content_digest")))
 
 
 def _file(item: dict[str, Any]) -> File:
