@@ -10,9 +10,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from store.harness import SAID, Home, write_tree
 
 from artifactstore import check_directory
-from store.harness import SAID, Home, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
