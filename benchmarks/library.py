@@ -96,7 +96,7 @@ def replay(dataset: Dataset, directory: Path, *, rounds: int) -> list[Finding]:
             ratio=ratio, least=REPLAY_TARGET,
         ),
         Finding(
-            "replay", "the same with the fingerprints before and after", statistics.median(checked), "events/s",
+            "replay", "the same with both fingerprints", statistics.median(checked), "events/s",
             ratio=statistics.median(mine / theirs for mine, theirs in zip(checked, inserted, strict=True)),
         ),
     ]  # fmt: skip
