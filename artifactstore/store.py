@@ -554,9 +554,7 @@ def _admit(
     return first
 
 
-def _stage_manifest(
-    batch: Batch, described: ManifestPackage, entries: EntryList
-) -> tuple[Staged, bytes]:
+def _stage_manifest(batch: Batch, described: ManifestPackage, entries: EntryList) -> tuple[Staged, bytes]:
     """The manifest of a push, and the sha256 over its files."""
     encoder = ManifestEncoder(described, entries.count)
     staged, _ = stage(batch, encoder.chunks(ManifestFile(*entry) for entry in entries))

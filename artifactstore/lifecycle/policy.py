@@ -70,7 +70,9 @@ def read_policy(path: str | os.PathLike[str]) -> RetentionPolicy:
     lines = data.decode().splitlines()
     for name in document:
         if name != _TABLE:
-            raise _refused(path, lines, (name,), f"unknown table {name!r}", f"only [{_TABLE}.<class>] is known")
+            raise _refused(
+                path, lines, (name,), f"unknown table {name!r}", f"only [{_TABLE}.<class>] is known"
+            )
     classes = document.get(_TABLE, {})
     if not isinstance(classes, dict):
         raise _refused(path, lines, (_TABLE,), f"{_TABLE!r} is not a table", f"write [{_TABLE}.<class>]")

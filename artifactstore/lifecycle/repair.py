@@ -106,7 +106,7 @@ def record_repaired(transaction: Transaction, backend_id: str, blake3: bytes, or
 def record_mended(
     transaction: Transaction, backend: Backend, written: Iterable[StoredObject], origin: str
 ) -> None:
-    """Say of those objects that a verify found damaged, and that were written anew since, that they are whole.
+    """Say of objects that a verify found damaged, and that were written anew since, that they are whole.
 
     Raises:
         BackendError: one was found damaged after it had been taken for whole.

@@ -1,4 +1,4 @@
-"""What the tests of the lifecycle share: a store with two backends, a clock, damage, and a check at the end."""
+"""What the tests of the lifecycle share: a store with two backends, a clock, damage, a check at the end."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from store.harness import SAID, CountedIds, FakeClock, Home, write_tree
+
 from artifactstore import Store
 from artifactstore.digest import object_key
-from store.harness import SAID, CountedIds, FakeClock, Home, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

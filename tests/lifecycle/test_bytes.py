@@ -6,12 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from store.harness import incompressible, refused, unprivileged, write_tree
 
 from artifactstore import ArtifactStoreError, IntegrityError, InvalidInputError, ObjectNotFoundError
 from artifactstore.lifecycle import verify as verifying
 from artifactstore.objects.local import LocalBackend
 from lifecycle.harness import DAY, SECOND, delete, flip, swap, truncate
-from store.harness import incompressible, refused, unprivileged, write_tree
 
 if TYPE_CHECKING:
     import io
@@ -109,7 +109,9 @@ def test_an_object_that_may_not_be_read_is_a_failure(life: Life) -> None:
 
 
 @pytest.mark.parametrize("stranger", ["folder", "link", "broken link"])
-def test_what_is_no_object_in_the_place_of_one_is_a_failure(life: Life, tmp_path: Path, stranger: str) -> None:
+def test_what_is_no_object_in_the_place_of_one_is_a_failure(
+    life: Life, tmp_path: Path, stranger: str
+) -> None:
     package = life.push(CONTENT)
     path = life.path(package)
     (tmp_path / "elsewhere").write_bytes(CONTENT)
@@ -194,7 +196,9 @@ def test_a_sample_is_a_share(life: Life) -> None:
     assert life.store.verify(actor="scrub", sample=1).object_count == 401
 
 
-@pytest.mark.parametrize("budget", [{"sample": 0}, {"sample": -0.1}, {"sample": 1.01}, {"max_bytes": 0}, {"max_seconds": 0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "budget", [{"sample": 0}, {"sample": -0.1}, {"sample": 1.01}, {"max_bytes": 0}, {"max_seconds": 0}]
+)
 def test_a_budget_that_is_none_is_refused(life: Life, budget: dict[str, float]) -> None:
     life.push(CONTENT)
     with life.home.unchanged(), pytest.raises(InvalidInputError):
@@ -299,7 +303,9 @@ def test_a_damaged_object_is_given_back_and_the_damage_kept(
     for package, name in ((first, "data"), (second, "copy")):
         assert life.store.read_file(package, name) == CONTENT
         assert life.store.verification(package).failed_count == 0
-    repaired = [event for event in life.store.events(after=start) if event.type == "v1.storage.location_repaired"]
+    repaired = [
+        event for event in life.store.events(after=start) if event.type == "v1.storage.location_repaired"
+    ]
     assert {event.payload["origin"] for event in repaired} == {source}
     assert len(repaired) >= 2
     assert life.store.health().status == "ok"
@@ -349,7 +355,9 @@ def test_a_second_backend_is_verified_and_repaired_from_the_first(life: Life) ->
     assert life.store.verify(actor="scrub").failures == ()
     (failure,) = life.store.verify(actor="scrub", backend=SECOND).failures
     assert (failure.backend_id, failure.reason) == (SECOND, "wrong size")
-    assert [entry.origin for entry in life.store.repair(actor="ada", backend=SECOND).healed] == ["backend local"]
+    assert [entry.origin for entry in life.store.repair(actor="ada", backend=SECOND).healed] == [
+        "backend local"
+    ]
     assert len(list((life.root / SECOND / "damaged").iterdir())) == 1
 
 
@@ -378,9 +386,10 @@ def test_an_ingest_does_not_call_whole_what_was_found_damaged_meanwhile(
         life.store.verify(actor="scrub")
 
     before = life.store.list_packages().items
-    with monkeypatch.context() as patched, pytest.raises(ArtifactStoreError) as caught:
+    with monkeypatch.context() as patched:
         patched.setattr(LocalBatch, "publish", published)
-        life.push(CONTENT)
+        with pytest.raises(ArtifactStoreError) as caught:
+            life.push(CONTENT)
     assert getattr(caught.value, "retryable", False)
     assert life.store.list_packages().items == before
     assert life.store.health().status == "degraded"
@@ -435,11 +444,7 @@ def test_only_some_packages_are_copied(life: Life) -> None:
     three = life.push(b"three", "raw-evidence", producer="lab")
 
     def copied() -> list[str]:
-        return [
-            package
-            for package in (one, two, three)
-            if life.path(package, backend=SECOND).exists()
-        ]
+        return [package for package in (one, two, three) if life.path(package, backend=SECOND).exists()]
 
     life.store.copy(source="local", target=SECOND, actor="ada", package=one)
     assert copied() == [one]
@@ -451,7 +456,9 @@ def test_only_some_packages_are_copied(life: Life) -> None:
 
 
 @damages
-def test_reads_fall_back_over_healthy_locations(life: Life, reason: str, damage: Callable[[Path], None]) -> None:
+def test_reads_fall_back_over_healthy_locations(
+    life: Life, reason: str, damage: Callable[[Path], None]
+) -> None:
     package = life.push(CONTENT)
     life.store.copy(source="local", target=SECOND, actor="ada")
     damage(life.path(package))

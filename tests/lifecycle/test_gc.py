@@ -6,12 +6,19 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from store.harness import read_tree, refused
 
-from artifactstore import ArtifactStoreError, IntegrityError, InvalidInputError, StateError, codec
+from artifactstore import (
+    ArtifactStoreError,
+    BackendError,
+    IntegrityError,
+    InvalidInputError,
+    StateError,
+    codec,
+)
 from artifactstore.lifecycle import gc
 from artifactstore.lifecycle.gc import PLAN_TYPE, decode_plan
 from lifecycle.harness import DAY
-from store.harness import read_tree, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +43,7 @@ def test_a_plan_tells_names_and_bytes_and_changes_nothing(life: Life) -> None:
     life.store.sweep(actor="cron")
     with life.home.unchanged():
         plan = life.store.plan_gc()
-    manifests = {
-        package: life.store.get_package(package).manifest_size or 0 for package in (one, two, three)
-    }
+    manifests = {package: life.store.get_package(package).manifest_size or 0 for package in (one, two, three)}
     assert plan.store_id == str(life.store.store_id)
     assert [package.package_id for package in plan.packages] == [one, two, three]
     # Bytes are counted once for the plan, and once for each package that needs them.
@@ -214,7 +219,10 @@ def test_a_plan_of_another_store_is_refused(life: Life, tmp_path: Path) -> None:
     life.expired(b"one")
     other = Another(tmp_path / "other")
     other.expired(b"one")
-    with life.home.unchanged(), refused(InvalidInputError, "plan-of-another-store", str(other.store.store_id)):
+    with (
+        life.home.unchanged(),
+        refused(InvalidInputError, "plan-of-another-store", str(other.store.store_id)),
+    ):
         life.store.gc(actor="gc", plan=other.store.plan_gc())
     other.finish()
 
@@ -280,7 +288,9 @@ def test_an_interrupted_gc_is_finished_by_the_next(life: Life) -> None:
 
 
 @pytest.mark.parametrize("way", ["push", "ingest_file", "ingest_directory"])
-def test_bytes_that_come_back_between_release_and_removal_are_kept(life: Life, tmp_path: Path, way: str) -> None:
+def test_bytes_that_come_back_between_release_and_removal_are_kept(
+    life: Life, tmp_path: Path, way: str
+) -> None:
     (package,) = life.expired(SHARED)
     path = life.path(package)
     release_only(life)
@@ -378,10 +388,34 @@ def test_gc_frees_the_copies_too(life: Life) -> None:
     assert not copy.exists()
 
 
-def test_many_objects_are_removed_in_several_transactions(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_objects_are_removed_in_several_transactions(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gc, "_REMOVED_AT_ONCE", 3)
     life.push({f"f{number}": b"%d" % number for number in range(10)})
     life.tick(days=2)
     life.store.sweep(actor="cron")
     assert life.store.gc(actor="cron").removed_count == 11
     assert life.home.object_paths() == []
+
+
+@pytest.mark.xfail(
+    raises=BackendError, reason="the sync of an object that was there finds it gone", strict=True
+)
+def test_a_push_whose_object_goes_before_it_is_published_does_not_fail(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from artifactstore.objects.local import LocalBatch
+
+    (package,) = life.expired(SHARED)
+    publish = LocalBatch.publish
+    collected: list[str] = []
+
+    def published(batch: LocalBatch) -> None:
+        if not collected:
+            collected.append(package)
+            assert life.store.gc(actor="cron").collected == (package,)
+        publish(batch)
+
+    monkeypatch.setattr(LocalBatch, "publish", published)
+    assert life.store.read_file(life.push(SHARED, "raw-evidence"), "data") == SHARED

@@ -133,9 +133,7 @@ def successors(world: World, defects: frozenset[str]) -> Iterator[World]:
             actors = (*world.actors[:number], dead, *world.actors[number + 1 :])
             yield replace(world, lock=None if world.lock == me.name else world.lock, actors=actors)
         if me.step == "done" and PROGRAMS[me.name] is not ingest:
-            yield replace(
-                world, actors=(*world.actors[:number], Actor(me.name), *world.actors[number + 1 :])
-            )
+            yield replace(world, actors=(*world.actors[:number], Actor(me.name), *world.actors[number + 1 :]))
 
 
 def explore(names: tuple[str, ...], defects: frozenset[str] = frozenset()) -> tuple[set[World], World | None]:
@@ -199,5 +197,5 @@ def test_the_model_finds_the_loss_in_each_simpler_protocol(defect: str) -> None:
 
 
 def test_the_last_look_is_a_second_belt() -> None:
-    """A commit takes the object off the pending list, so that list alone would do; the look guards the views."""
+    """A commit takes the object off the pending list, so that list would do; the look guards the views."""
     assert explore(CASTS[0], frozenset({NO_LAST_LOOK}))[1] is None

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from store.harness import write_tree
 
 from artifactstore import events
 from lifecycle.harness import Life
-from store.harness import write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,15 @@ class Process:
     """A worker that stops at each step; see `lifecycle.worker`."""
 
     def __init__(self, life: Life, call: str) -> None:
-        command = [sys.executable, "-m", "lifecycle.worker", call, life.home.root, life.clock.now, life.root / "again"]
+        command = [
+            sys.executable,
+            "-m",
+            "lifecycle.worker",
+            call,
+            life.home.root,
+            life.clock.now,
+            life.root / "again",
+        ]
         self._process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE,
@@ -176,6 +184,8 @@ def test_a_push_that_dies_at_each_step_beside_a_gc(tmp_path: Path) -> None:
         for _ in range(place):
             push.next()
         if push.step == "done":
+            push.finish()
+            life.store.close()
             break
         push.kill()
         life.store.gc(actor="cron")
@@ -193,7 +203,8 @@ def test_a_push_that_dies_at_each_step_beside_a_gc(tmp_path: Path) -> None:
 CALLS = "unlink,unlinkat,pwrite64,fsync,fdatasync,ftruncate,syncfs"
 straced = pytest.mark.skipif(
     shutil.which("strace") is None
-    or subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True).returncode != 0,
+    or subprocess.run(["strace", "-o", "/dev/null", "true"], check=False, capture_output=True).returncode
+    != 0,
     reason="strace is not there or may not trace",
 )
 
@@ -201,7 +212,16 @@ straced = pytest.mark.skipif(
 def killed(life: Life, call: str, number: int) -> bool:
     """Run a call that is killed at its `number`th system call that changes something; whether it was."""
     inject = f"inject={CALLS}:signal=SIGKILL:when={number}"
-    worker = [sys.executable, "-m", "lifecycle.worker", call, life.home.root, life.clock.now, life.root / "again", "run"]
+    worker = [
+        sys.executable,
+        "-m",
+        "lifecycle.worker",
+        call,
+        life.home.root,
+        life.clock.now,
+        life.root / "again",
+        "run",
+    ]
     done = subprocess.run(
         ["strace", "-f", "-o", "/dev/null", "-e", f"trace={CALLS}", "-e", inject, *map(str, worker)],
         env={**os.environ, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -226,6 +246,7 @@ def test_killed_at_each_system_call(tmp_path: Path, call: str) -> None:
         life.expired(CONTENT, b"another")
         kept = life.push({"data": CONTENT, "own": b"own"}, "permanent-record")
         life.store.close()
+        # One system call later each time, until the call ends before it is reached.
         if not killed(life, call, deaths + 1):
             break
         deaths += 1

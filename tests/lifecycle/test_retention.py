@@ -6,11 +6,11 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from store.harness import SAID, refused
 
 from artifactstore import InvalidInputError, NotFoundError, SettingsError, StateError
 from artifactstore.lifecycle.policy import RetentionPolicy, read_policy
 from lifecycle.harness import DAY, MICROSECONDS
-from store.harness import SAID, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,9 @@ CLASSES = {
     "release-evidence": 220_752_000,
     "permanent-record": None,
 }
+
+
+SECONDS = "default_duration_seconds"
 
 
 # Expiry and policy
@@ -43,7 +46,9 @@ def test_expiry_counts_from_finalize(life: Life, name: str, seconds: int | None)
     assert life.store.events(after=life.newest() - 1)[0].payload["expires_at"] == found.expires_at
 
 
-def test_a_policy_overrides_and_adds_classes_and_moves_nothing_that_exists(life: Life, tmp_path: Path) -> None:
+def test_a_policy_overrides_and_adds_classes_and_moves_nothing_that_exists(
+    life: Life, tmp_path: Path
+) -> None:
     before = life.push(b"one")
     open_before = life.store.create_package(**{**SAID, "retention_class": "transient"})
     expires = life.store.get_package(before).expires_at
@@ -70,7 +75,9 @@ def test_a_policy_overrides_and_adds_classes_and_moves_nothing_that_exists(life:
     life.reopen()
     with refused(InvalidInputError, "unknown-retention-class", "audit-2026"):
         life.push(b"two", "audit-2026")
-    assert [found.name for found in life.store.list_packages(retention_class="audit-2026").items] == ["nightly"]
+    assert [found.name for found in life.store.list_packages(retention_class="audit-2026").items] == [
+        "nightly"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,10 +97,10 @@ def test_a_policy_overrides_and_adds_classes_and_moves_nothing_that_exists(life:
         ("[retention_classes.transient]\ndefault_duration_seconds = 31_536_000_001\n", 2, "31536000001"),
         ('\n[retention_classes."Not a class"]\n', 2, "Not a class"),
         (
-            "[retention_classes.transient]\ndefault_duration_seconds = 50\n"
-            "[retention_classes.audit]\n# 5 is no reason\ndefault_duration_seconds = -5\n",
+            # The number stands further up too.
+            f"[retention_classes.c-0]\n{SECONDS} = 50\n[retention_classes.x]\n\n{SECONDS} = 0",
             5,
-            "-5",
+            "0",
         ),
     ],
 )
@@ -194,7 +201,12 @@ def test_several_holds_are_released_one_by_one(life: Life) -> None:
     before = life.store.get_package(package)
     first = life.store.apply_hold(package, reason="lawsuit", authority="court", case_id="42", actor="law")
     second = life.store.apply_hold(package, reason="audit", actor="revision")
-    assert (first.reason, first.authority, first.case_id, first.applied_by) == ("lawsuit", "court", "42", "law")
+    assert (first.reason, first.authority, first.case_id, first.applied_by) == (
+        "lawsuit",
+        "court",
+        "42",
+        "law",
+    )
     assert first.released_at is None
     assert first.hold_id != second.hold_id
     life.tick(days=2)

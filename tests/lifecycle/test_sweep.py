@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from store.harness import SAID, refused
 
 from artifactstore import StateError
 from artifactstore.lifecycle import sweep as sweeping
 from lifecycle.harness import DAY, MICROSECONDS
-from store.harness import SAID, refused
 
 if TYPE_CHECKING:
-    from lifecycle.harness import Life
     from artifactstore.model import RetentionState
+    from lifecycle.harness import Life
 
 
 def ids(states: tuple[RetentionState, ...]) -> list[str]:
