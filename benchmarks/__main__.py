@@ -9,14 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import library, pipeline, report
+from benchmarks import library, lifecycle, pipeline, report
 from benchmarks.datasets import Dataset, LargeFile, RealTree, SmallFiles
 from benchmarks.machine import describe, file_system
 from benchmarks.measure import memory_floor
 from benchmarks.peers import OPTIONAL, PEERS, Peer
 from benchmarks.suite import WORKS, Line, Suite
 
-LIBRARY = ("barrier", "log", "replay", "packages")
+LIBRARY = ("barrier", "log", "replay", "packages", "lifecycle")
 SETS = (*WORKS, *LIBRARY)
 VOLATILE = ("tmpfs", "ramfs")  # a sync costs nothing there, so nothing is measured
 
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         "--peers", type=names, help=f"comma-separated, of: {', '.join(peer.name for peer in PEERS)}"
     )
     result.add_argument(
-        "--packages", type=positive, help="largest store of `packages` (100000; quick: 10000)"
+        "--packages", type=positive, help="largest store of `packages` and `lifecycle` (100000; quick: 10000)"
     )
     result.add_argument("--size", type=positive, help="bytes of the file of w2 (4 GiB; quick: 256 MiB)")
     result.add_argument(
@@ -121,6 +121,15 @@ def main() -> None:
             data.build()
             if name == "log":
                 findings += pipeline.log_share(data, place, rounds=rounds)
+                continue
+            if name == "lifecycle":
+                findings += lifecycle.verify(data, place, rounds=rounds)
+                large = LargeFile(place / "large", size=(64 if arguments.quick else 1024) * 1024**2)
+                large.build()
+                findings += lifecycle.verify(large, place, rounds=rounds, most=lifecycle.VERIFY_TARGET)
+                findings += lifecycle.expiry(
+                    place, count=arguments.packages or (10_000 if arguments.quick else 100_000)
+                )
                 continue
             if name == "replay":
                 findings += library.replay(data, place, rounds=rounds)

@@ -1,4 +1,4 @@
-"""What the tests of the lifecycle share: a store with two backends, a clock, damage, and a check at the end."""
+"""What the tests of the lifecycle share: a store with two backends, a clock, damage, a check at the end."""
 
 from __future__ import annotations
 

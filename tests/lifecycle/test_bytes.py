@@ -196,7 +196,9 @@ def test_a_sample_is_a_share(life: Life) -> None:
     assert life.store.verify(actor="scrub", sample=1).object_count == 401
 
 
-@pytest.mark.parametrize("budget", [{"sample": 0}, {"sample": -0.1}, {"sample": 1.01}, {"max_bytes": 0}, {"max_seconds": 0}])  # fmt: skip
+@pytest.mark.parametrize(
+    "budget", [{"sample": 0}, {"sample": -0.1}, {"sample": 1.01}, {"max_bytes": 0}, {"max_seconds": 0}]
+)
 def test_a_budget_that_is_none_is_refused(life: Life, budget: dict[str, float]) -> None:
     life.push(CONTENT)
     with life.home.unchanged(), pytest.raises(InvalidInputError):
@@ -384,9 +386,10 @@ def test_an_ingest_does_not_call_whole_what_was_found_damaged_meanwhile(
         life.store.verify(actor="scrub")
 
     before = life.store.list_packages().items
-    with monkeypatch.context() as patched, pytest.raises(ArtifactStoreError) as caught:
+    with monkeypatch.context() as patched:
         patched.setattr(LocalBatch, "publish", published)
-        life.push(CONTENT)
+        with pytest.raises(ArtifactStoreError) as caught:
+            life.push(CONTENT)
     assert getattr(caught.value, "retryable", False)
     assert life.store.list_packages().items == before
     assert life.store.health().status == "degraded"

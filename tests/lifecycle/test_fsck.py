@@ -131,8 +131,8 @@ def test_an_event_that_is_edited_with_its_hash_contradicts_the_views(life: Life)
     [row] = list(connection.execute("SELECT * FROM events ORDER BY sequence DESC LIMIT 1"))
     connection.close()
     leaf = events.leaf_hash(*row[:6], payload)
-    where = f"WHERE sequence = {event.sequence}"
-    tamper(life, f"UPDATE events SET payload = ?, leaf_hash = ? {where}", values=(payload, leaf))
+    statement = "UPDATE events SET payload = ?, leaf_hash = ? WHERE sequence = ?"
+    tamper(life, statement, values=(payload, leaf, event.sequence))
     life.planted.append(VIEWS)
     assert len(found(life)) == 1
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store.harness import read_tree, refused
 
-from artifactstore import ArtifactStoreError, IntegrityError, InvalidInputError, StateError, codec
+from artifactstore import (
+    ArtifactStoreError,
+    BackendError,
+    IntegrityError,
+    InvalidInputError,
+    StateError,
+    codec,
+)
 from artifactstore.lifecycle import gc
 from artifactstore.lifecycle.gc import PLAN_TYPE, decode_plan
 from lifecycle.harness import DAY
@@ -390,3 +397,25 @@ def test_many_objects_are_removed_in_several_transactions(
     life.store.sweep(actor="cron")
     assert life.store.gc(actor="cron").removed_count == 11
     assert life.home.object_paths() == []
+
+
+@pytest.mark.xfail(
+    raises=BackendError, reason="the sync of an object that was there finds it gone", strict=True
+)
+def test_a_push_whose_object_goes_before_it_is_published_does_not_fail(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from artifactstore.objects.local import LocalBatch
+
+    (package,) = life.expired(SHARED)
+    publish = LocalBatch.publish
+    collected: list[str] = []
+
+    def published(batch: LocalBatch) -> None:
+        if not collected:
+            collected.append(package)
+            assert life.store.gc(actor="cron").collected == (package,)
+        publish(batch)
+
+    monkeypatch.setattr(LocalBatch, "publish", published)
+    assert life.store.read_file(life.push(SHARED, "raw-evidence"), "data") == SHARED

@@ -197,5 +197,5 @@ def test_the_model_finds_the_loss_in_each_simpler_protocol(defect: str) -> None:
 
 
 def test_the_last_look_is_a_second_belt() -> None:
-    """A commit takes the object off the pending list, so that list alone would do; the look guards the views."""
+    """A commit takes the object off the pending list, so that list would do; the look guards the views."""
     assert explore(CASTS[0], frozenset({NO_LAST_LOOK}))[1] is None

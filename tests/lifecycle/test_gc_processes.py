@@ -184,6 +184,8 @@ def test_a_push_that_dies_at_each_step_beside_a_gc(tmp_path: Path) -> None:
         for _ in range(place):
             push.next()
         if push.step == "done":
+            push.finish()
+            life.store.close()
             break
         push.kill()
         life.store.gc(actor="cron")
@@ -244,6 +246,7 @@ def test_killed_at_each_system_call(tmp_path: Path, call: str) -> None:
         life.expired(CONTENT, b"another")
         kept = life.push({"data": CONTENT, "own": b"own"}, "permanent-record")
         life.store.close()
+        # One system call later each time, until the call ends before it is reached.
         if not killed(life, call, deaths + 1):
             break
         deaths += 1

@@ -26,6 +26,9 @@ CLASSES = {
 }
 
 
+SECONDS = "default_duration_seconds"
+
+
 # Expiry and policy
 
 
@@ -94,10 +97,10 @@ def test_a_policy_overrides_and_adds_classes_and_moves_nothing_that_exists(
         ("[retention_classes.transient]\ndefault_duration_seconds = 31_536_000_001\n", 2, "31536000001"),
         ('\n[retention_classes."Not a class"]\n', 2, "Not a class"),
         (
-            "[retention_classes.transient]\ndefault_duration_seconds = 50\n"
-            "[retention_classes.audit]\n# 5 is no reason\ndefault_duration_seconds = -5\n",
+            # The number stands further up too.
+            f"[retention_classes.c-0]\n{SECONDS} = 50\n[retention_classes.x]\n\n{SECONDS} = 0",
             5,
-            "-5",
+            "0",
         ),
     ],
 )
