@@ -279,9 +279,10 @@ def package_of_event(connection: Connection, event_sequence: int) -> int:
 
 
 def backend_is_used(connection: Connection, backend_id: str) -> bool:
-    """Whether the log ever put an object into a backend."""
+    """Whether the log says that a backend holds any object."""
     found: int = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM storage_locations WHERE backend_id = ?)", (backend_id,)
+        "SELECT EXISTS (SELECT 1 FROM storage_locations WHERE backend_id = ? AND state <> 'deleted')",
+        (backend_id,),
     ).get
     return bool(found)
 

@@ -405,13 +405,18 @@ class LocalBatch:
         """The same with a sync of each file and folder, where one barrier is missing or dear."""
         stored = [object_key(blake3) for blake3 in sorted(present)]
         sync_each(lambda name: sync_path(name, folder=self._descriptor), [name for _, name in staged])
-        sync_each(lambda name: sync_path(name, folder=self._root_descriptor), stored)
+        sync_each(self._sync_stored, stored)
         self._rename(staged)
         names = [*stored, *(object_key(blake3) for blake3, _ in staged)]
         folders = sorted(
             {folder for name in names for folder in (name[:12], name[:9], name[:6])}, key=len, reverse=True
         )
         sync_each(lambda name: sync_path(name, folder=self._root_descriptor, directory=True), [*folders, "."])
+
+    def _sync_stored(self, key: str) -> None:
+        # A gc may have removed it meanwhile: the caller looks for what it names under the write lock.
+        with contextlib.suppress(FileNotFoundError):
+            sync_path(key, folder=self._root_descriptor)
 
     def _rename(self, staged: list[tuple[bytes, str]]) -> None:
         """Give the staged files their names, in the order of their digests, which the folders follow."""

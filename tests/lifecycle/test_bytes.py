@@ -77,7 +77,7 @@ def test_damage_is_found_with_its_reason_and_its_packages(
     assert [life.store.verification(package).failed_count for package in (first, second, other)] == [1, 1, 0]
     health = life.store.health()
     assert health.status == "degraded"
-    assert "1 objects in backend local are damaged" in health.backend.reasons[0]
+    assert "damaged objects in backend local: 1" in health.backend.reasons[0]
     # It stays known, and what is whole stays readable.
     assert life.store.verify(actor="scrub", failed_only=True).failures == (failure,)
     assert life.store.read_file(other, "data") == b"other"

@@ -9,8 +9,6 @@ import pytest
 from store.harness import read_tree, refused
 
 from artifactstore import (
-    ArtifactStoreError,
-    BackendError,
     IntegrityError,
     InvalidInputError,
     StateError,
@@ -108,7 +106,7 @@ def test_a_collected_package_answers_as_a_tombstone(life: Life) -> None:
     # What has no bytes says so.
     with refused(StateError, "collected", package):
         life.store.get_manifest_bytes(package)
-    with pytest.raises(ArtifactStoreError, match="missing"):
+    with refused(StateError, "collected", package):
         life.store.read_file(package, "a")
 
 
@@ -214,10 +212,14 @@ def test_a_plan_names_a_package_twice(life: Life) -> None:
 
 
 def test_a_plan_of_another_store_is_refused(life: Life, tmp_path: Path) -> None:
+    from store.harness import CountedIds
+
     from lifecycle.harness import Life as Another
 
     life.expired(b"one")
-    other = Another(tmp_path / "other")
+    ids = CountedIds()
+    ids()  # the id of a store is its first one
+    other = Another(tmp_path / "other", ids=ids)
     other.expired(b"one")
     with (
         life.home.unchanged(),
@@ -399,9 +401,6 @@ def test_many_objects_are_removed_in_several_transactions(
     assert life.home.object_paths() == []
 
 
-@pytest.mark.xfail(
-    raises=BackendError, reason="the sync of an object that was there finds it gone", strict=True
-)
 def test_a_push_whose_object_goes_before_it_is_published_does_not_fail(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,14 +104,7 @@ CALLS: dict[str, Callable[[Life, apsw.Connection], object]] = {
 }
 
 
-# Asked at each opening; for a backend that holds nothing it looks through all locations.
-SCANNING = pytest.mark.xfail(reason="no index answers whether a backend was ever used", strict=True)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=SCANNING) if name.startswith("is a backend") else name for name in CALLS],
-)
+@pytest.mark.parametrize("name", CALLS)
 def test_no_scan(filled: Life, name: str) -> None:
     assert growing_scans(filled, lambda connection: CALLS[name](filled, connection)) == []
 
