@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 from store.harness import SAID
 
 from artifactstore import ArtifactStoreError, InvalidInputError, StateError, events
@@ -21,7 +29,7 @@ from lifecycle.harness import DAY, MICROSECONDS, SECOND, Life, delete, flip, tru
 
 contents = st.sampled_from([b"", b"a", b"b", b"a longer text\n" * 9])
 trees = st.dictionaries(st.sampled_from(["a", "b", "c/d", "e"]), contents, min_size=1, max_size=3)
-classes = st.sampled_from(["transient", "raw-evidence", "permanent-record"])
+classes = st.sampled_from(["transient", "transient", "raw-evidence", "permanent-record"])
 DURATIONS = {"transient": DAY, "raw-evidence": 90 * DAY, "permanent-record": None}
 DAMAGES = {"flip": flip, "truncate": truncate, "delete": delete}
 BACKENDS = ("local", SECOND)
@@ -95,6 +103,17 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.digests[package_id] = found
 
     # Packages
+
+    @initialize(target=packages)
+    def begin(self) -> Any:
+        """Every walk starts with something that is due, and with bytes that somebody else needs too."""
+        found = [
+            self.push({"a": b"a"}, "transient"),
+            self.push({"a": b"a", "b": b"b"}, "transient"),
+            self.push({"b": b"b"}, "permanent-record"),
+        ]
+        self.expire()
+        return multiple(*found)
 
     @rule(target=packages, tree=trees, retention_class=classes)
     def push(self, tree: dict[str, bytes], retention_class: str) -> str:
@@ -208,6 +227,22 @@ class LifecycleMachine(RuleBasedStateMachine):
                 assert entry.eligible == self.due(entry)
             else:
                 assert not (entry.eligible and entry.holds)
+
+    @rule()
+    def expire(self) -> None:
+        self.life.tick(days=2)
+        self.sweep(False)
+
+    @precondition(lambda self: any(entry.eligible and not entry.holds for entry in self.live().values()))
+    @rule(way=st.sampled_from(["hold", "extend"]))
+    def save_at_the_last_moment(self, way: str) -> None:
+        """After the sweep and right before gc."""
+        package_id = next(key for key, entry in self.live().items() if entry.eligible and not entry.holds)
+        if way == "hold":
+            self.hold(package_id)
+        else:
+            self.extend(package_id, 200)
+        self.gc()
 
     def expect_collected(self, collected: tuple[str, ...]) -> None:
         going = {
