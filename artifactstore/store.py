@@ -138,16 +138,10 @@ class Store(LifecycleCalls):
             file.check()
             with file.read() as connection:
                 store_id = uuid.UUID(bytes=events.store_id(connection))
-                used = {name: queries.backend_is_used(connection, name) for name in backends}
             unavailable: dict[str, Backend] = {}
             for name, each in backends.items():
                 try:
-                    if used[name]:
-                        each.attach(store_id, create=False)
-                    else:
-                        # The log names no object there yet, so an empty root is as it should be.
-                        with file.write():
-                            each.attach(store_id, create=True)
+                    _attach(file, each, store_id)
                 except (BackendError, AccessError) as error:
                     if each is backend:
                         raise
@@ -551,6 +545,19 @@ class Store(LifecycleCalls):
         transaction.record(
             [packages.finalized(transaction, package, manifest, content_digest, backend_id, idempotency)]
         )
+
+
+def _attach(database: Database, backend: Backend, store_id: uuid.UUID) -> None:
+    """Take a backend into use, and claim its place if the log names no object there yet."""
+    try:
+        backend.attach(store_id, create=False)
+    except BackendError as error:
+        with database.read() as connection:
+            used = queries.backend_is_used(connection, backend.backend_id)
+        if used or error.code != "backend-missing":
+            raise
+        with database.write():
+            backend.attach(store_id, create=True)
 
 
 def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) -> None:
