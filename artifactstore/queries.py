@@ -203,10 +203,15 @@ def manifest_files(connection: Connection, sequence: int) -> Iterator[ManifestFi
 
 
 def same_content(connection: Connection, *, producer: str, subject: str, content_digest: bytes) -> int | None:
-    """The newest finalized package of this producer and subject with exactly these files."""
+    """The newest finalized package of this producer and subject with exactly these files.
+
+    One that a sweep has marked does not count: its bytes may go at any time.
+    """
     found: int | None = connection.execute(
-        "SELECT max(sequence) FROM artifact_packages"
-        " WHERE content_digest = ? AND producer = ? AND subject = ? AND status = ?",
+        "SELECT max(p.sequence) FROM artifact_packages p"
+        " JOIN retention_state r ON r.package_sequence = p.sequence"
+        " WHERE p.content_digest = ? AND p.producer = ? AND p.subject = ? AND p.status = ?"
+        " AND r.eligible_at IS NULL",
         (content_digest, producer, subject, model.FINALIZED),
     ).get
     return found

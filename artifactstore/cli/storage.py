@@ -197,7 +197,7 @@ def orphans(
         run.output.table(chain(rows, damage_rows("missing", missing)), OBJECT_COLUMNS)
         run.note(
             f"{count_text(len(result.orphans), 'orphan')}, {result.protected_count} too young to judge,"
-            f" {len(missing)} missing"
+            f" {len(missing)} missing, {count_text(result.stale_count, 'dead staging folder')}"
         )
     if missing:
         raise typer.Exit(FINDINGS)

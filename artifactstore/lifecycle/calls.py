@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from artifactstore.model import Explanation, Hold, RetentionState, SweepResult
     from artifactstore.moment import IdSource
     from artifactstore.objects.backend import Backend
+
+_log = logging.getLogger(__name__)
 
 ABANDONED_AFTER = 30 * 86_400  # seconds without work after which an open package counts as abandoned
 ORPHAN_PROTECTION = 86_400  # seconds in which an object without a location may belong to a running ingest
@@ -364,7 +367,10 @@ class LifecycleCalls(StoreReads):
 
     def _check_clock(self, *, accept: bool) -> None:
         with self._database.read() as connection:
-            retention.check_clock(self._clock(), events.newest_moment(connection), accept=accept)
+            now, newest = self._clock(), events.newest_moment(connection)
+        if now < newest:
+            _log.warning("the clock stands before the newest event: less counts as expired than is")
+        retention.check_clock(now, newest, accept=accept)
 
     def _transaction(self, actor: str) -> AbstractContextManager[Transaction]:
         fields.check_label(actor, field="actor")

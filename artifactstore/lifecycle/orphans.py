@@ -44,7 +44,7 @@ class OrphanResult:
     Args:
         protected_count: objects without a location that are too young to judge.
         missing: live locations without their object.
-        stale_count: staging folders of dead processes that were removed.
+        stale_count: staging folders of dead processes; removed if the call deletes.
     """
 
     orphans: tuple[Orphan, ...]
@@ -95,8 +95,7 @@ def find(
                     ]
         with read() as connection:
             missing += list(_missing(connection, backend))
-        if delete:
-            stale += backend.remove_stale(older_than=older_than)
+        stale += backend.remove_stale(older_than=older_than, dry_run=not delete)
     return OrphanResult(tuple(orphans), protected, tuple(missing), stale)
 
 

@@ -6,6 +6,7 @@ committed some hundred objects at a time, so a verify that is killed goes on whe
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections import deque
@@ -37,7 +38,6 @@ TRUNCATED = "wrong size"
 DIFFERENT = "digest differs"
 UNREADABLE = "unreadable"
 
-_WORKERS = 2
 _AHEAD = 64  # objects handed out before their results are wanted
 _TOGETHER = 500  # objects whose results are one transaction
 _SAMPLE_BASE = 1 << 32
@@ -205,7 +205,7 @@ def run(
     failures: list[Failure] = []
     after = (-1, 0)
     complete = True
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="artifactstore-verify") as pool:
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="artifactstore-verify") as pool:
         while complete:
             with read() as connection:
                 batch = objects(connection, backend.backend_id, budget, started, _TOGETHER, after)

@@ -140,13 +140,14 @@ class Backend(Protocol):
     def remove(self, blake3: bytes) -> None:
         """Remove an object; idempotent. Call under the write lock, see `lifecycle.gc`."""
 
-    def remove_stale(self, *, older_than: int) -> int:
+    def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
         """Remove what crashed batches left.
 
         Args:
             older_than: seconds since the last change.
+            dry_run: only count it.
         Returns:
-            How many staging folders were removed.
+            How many staging folders that is.
         """
 
     def inodes(self) -> Iterable[tuple[int, int]]:

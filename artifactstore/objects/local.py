@@ -153,9 +153,9 @@ class LocalBackend:
             damaged=damaged,
         )
 
-    def remove_stale(self, *, older_than: int) -> int:
+    def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
         """Remove staging folders of dead processes; see `Backend.remove_stale`."""
-        removed = 0
+        stale = 0
         staging = os.path.join(self.root, _STAGING)
         try:
             names = os.listdir(staging)
@@ -168,13 +168,14 @@ class LocalBackend:
                     continue
                 with _abandoned(path) as free:
                     if free:
-                        _remove_folder(path)
-                        removed += 1
+                        if not dry_run:
+                            _remove_folder(path)
+                        stale += 1
             except FileNotFoundError:
                 continue  # another process cleans up too
             except OSError as error:
                 _log.warning("cannot remove %s, which a crash or a stranger left: %s", path, error.strerror)
-        return removed
+        return stale
 
     # Reading
 
