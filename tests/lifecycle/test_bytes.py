@@ -534,5 +534,7 @@ def test_stale_staging_folders_go_with_the_orphans(life: Life) -> None:
     stale.mkdir(parents=True)
     (stale / "1").write_bytes(b"half")
     os.utime(stale, (0, 0))
+    assert life.store.orphans(actor="ada").stale_count == 1
+    assert (stale / "1").read_bytes() == b"half"
     assert life.store.orphans(actor="ada", delete=True).stale_count == 1
     assert not stale.exists()

@@ -222,3 +222,17 @@ def test_an_interrupted_sweep_is_finished_by_the_next(life: Life, monkeypatch: p
     rest = ids(life.store.sweep(actor="cron").marked)
     assert before + len(rest) == len(packages)
     assert [package.package_id for package in life.store.plan_gc().packages] == packages
+
+
+def test_a_sweep_says_that_the_clock_stands_back(life: Life, caplog: pytest.LogCaptureFixture) -> None:
+    life.push(b"one")
+    life.tick(days=-1)
+    assert life.store.sweep(actor="cron").marked == ()
+    assert "the clock stands before the newest event" in caplog.text
+
+
+def test_an_unchanged_push_never_returns_a_package_that_may_go(life: Life) -> None:
+    (package,) = life.expired(b"one")
+    again = life.push(b"one", if_changed=True)
+    assert again != package
+    assert life.push(b"one", if_changed=True) == again
