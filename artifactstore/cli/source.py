@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import os
+import select
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from artifactstore.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from typing import BinaryIO
+
+    from _typeshed import WriteableBuffer
 
 STANDARD_INPUT = "-"
 
@@ -21,4 +28,46 @@ def standard_input() -> BinaryIO:
     """
     if sys.stdin is None:
         raise InvalidInputError("there is nothing to read: stdin is closed", code="usage")
-    return sys.stdin.buffer
+    try:
+        descriptor = sys.stdin.fileno()
+    except io.UnsupportedOperation:
+        return sys.stdin.buffer
+    if threading.current_thread() is not threading.main_thread():
+        return sys.stdin.buffer
+    return io.BufferedReader(_Stoppable(descriptor), 1 << 16)
+
+
+class _Stoppable(io.RawIOBase):
+    """A descriptor whose reads a signal always ends.
+
+    A signal that arrives just before a blocking read would be acted upon only after it, which may be never.
+    So the read waits for bytes or for a signal, whichever comes first.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._wakeup, self._signals = os.pipe()
+        os.set_blocking(self._signals, False)
+        self._before = signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read what is there; 0 at the end."""
+        while True:
+            ready, _, _ = select.select([self._descriptor, self._wakeup], [], [])
+            # The handler of a signal runs before the next statement, and ends the command.
+            if self._wakeup in ready:
+                os.read(self._wakeup, 64)
+            if self._descriptor in ready:
+                return os.readv(self._descriptor, [buffer])
+
+    def close(self) -> None:
+        """Give the signals back; the descriptor stays open."""
+        if not self.closed:
+            signal.set_wakeup_fd(self._before)
+            os.close(self._wakeup)
+            os.close(self._signals)
+        super().close()
