@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 from artifactstore import commit, events, fields, queries
@@ -204,7 +205,7 @@ class LifecycleCalls(StoreReads):
                 plan = gc.plan(connection, self.store_id, self._clock())
             else:
                 gc.check_plan(connection, plan, self.store_id, self._clock())
-        begin: Callable[[], AbstractContextManager[Transaction]] = lambda: self._transaction(actor)  # noqa: E731
+        begin = partial(self._transaction, actor)
         collected: dict[bool, list[str]] = {True: [], False: []}
         for package_id, taken in gc.release(begin, plan, self._clock):
             collected[taken].append(package_id)
