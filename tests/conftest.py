@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("store.harness", "store.doors")
+pytest.register_assert_rewrite("store.harness", "store.doors", "crash.calls")
+pytest_plugins = ["crash.report"]
 
 from store.doors import DOORS, PYTHON_DOORS, Door  # noqa: E402 - only after assertions are rewritten
 from store.harness import EXECUTABLE, TREE, CountedIds, FakeClock, Home, write_tree  # noqa: E402
