@@ -220,7 +220,7 @@ class StoreReads:
         return export.export_directory(
             manifest.decode(data),
             data,
-            self._open_stored,
+            export.StoredObjects(self._open_stored, self._backend.folder),
             str(directory),
             bare=bare,
             on_progress=on_progress,

@@ -65,6 +65,9 @@ class Run:
     source: str
     names: list[tuple[str, str]]
 
+    def __len__(self) -> int:
+        return len(self.names)
+
 
 class _Entry(NamedTuple):  # one for each name of a tree: a dataclass takes four times as long to make
     order: bytes
