@@ -119,10 +119,15 @@ class ChangingCall:
             place.note("kept", store.push(place.root / "kept", **said).package.package_id)
             self.prepare(place, store)
 
-    def run(self, place: Place) -> None:
-        """Do the call, in a process that may not live to its end."""
+    def run(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
+        """Do the call, in a process that may not live to its end.
+
+        Args:
+            acknowledge: called as soon as the call has returned, while the store is still open.
+        """
         with place.open(create=self.creates, days=self.days) as store:
             self.call(place, store)
+            acknowledge()
 
     def reopen(self, place: Place) -> None:
         """What the next process does first, where a store may not be there yet or is of an old version."""
@@ -218,10 +223,13 @@ def _is_old(place: Place, store: Store) -> None:
     place.home.tamper(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
 
 
-def _migrate(place: Place, _store: Store | None = None) -> None:
+def _migrate(
+    place: Place, _store: Store | None = None, acknowledge: Callable[[], object] = lambda: None
+) -> None:
     database = Database(str(place.home.database))
     try:
         migrate(database, FakeClock(START))
+        acknowledge()
     finally:
         database.close()
 
@@ -264,8 +272,8 @@ def _has_history(word: str) -> Callable[[Place, Store], bool]:
 class MigrationCall(ChangingCall):
     """A migration: no store can be opened before it."""
 
-    def run(self, place: Place) -> None:
-        _migrate(place)
+    def run(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
+        _migrate(place, acknowledge=acknowledge)
 
     def reopen(self, place: Place) -> None:
         _migrate(place)
