@@ -63,17 +63,21 @@ class Place:
         Args:
             days: how far to move the clock first, for this opening and all later ones.
         """
-        said = self.root / "now"
-        now = int(said.read_text()) if said.exists() else START
-        now += _LATER + round(days * DAY * MICROSECONDS)
-        said.write_text(str(now))
         return Store.open(
             self.home.database,
             self.home.objects,
             further={SECOND: self.second},
             create=create,
-            clock=FakeClock(now),
+            clock=self.clock(days=days),
         )
+
+    def clock(self, *, days: float = 0) -> FakeClock:
+        """A clock that stands after all earlier ones; see `open`."""
+        said = self.root / "now"
+        now = int(said.read_text()) if said.exists() else START
+        now += _LATER + round(days * DAY * MICROSECONDS)
+        said.write_text(str(now))
+        return FakeClock(now)
 
     def note(self, name: str, value: str) -> None:
         """Remember an id for those who come later."""
@@ -134,11 +138,12 @@ class ChangingCall:
         if self.creates:
             place.open(create=True).close()
 
-    def again(self, place: Place) -> None:
+    def again(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
         """What a caller does who does not know whether the call happened; it must succeed."""
         with place.open(create=self.creates) as store:
             if not self.happened(place, store):
                 self.call(place, store)
+            acknowledge()
             assert self.happened(place, store), f"{self.name} was done again and has not happened"
 
 
@@ -228,7 +233,7 @@ def _migrate(
 ) -> None:
     database = Database(str(place.home.database))
     try:
-        migrate(database, FakeClock(START))
+        migrate(database, place.clock())
         acknowledge()
     finally:
         database.close()
@@ -277,6 +282,10 @@ class MigrationCall(ChangingCall):
 
     def reopen(self, place: Place) -> None:
         _migrate(place)
+
+    def again(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
+        _migrate(place, acknowledge=acknowledge)
+        super().again(place)
 
 
 CALLS: tuple[ChangingCall, ...] = (
