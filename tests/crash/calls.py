@@ -162,6 +162,8 @@ def check(place: Place, row: ChangingCall, *, acknowledged: bool) -> None:
         if not row.creates:
             for path, data in KEPT.items():
                 assert store.read_file(place.noted("kept"), path) == data, path
+        if row.name in DAMAGED:
+            assert damage_is_kept(place)
         if acknowledged:
             assert row.happened(place, store), f"{row.name} was acknowledged and is lost"
 
@@ -171,6 +173,12 @@ def is_left_over(finding: str, row: ChangingCall) -> bool:
     return finding.endswith("no location names it") or (
         row.name in DAMAGED and ("a verify found it damaged" in finding or "digest differs" in finding)
     )
+
+
+def damage_is_kept(place: Place) -> bool:
+    """Damaged bytes are evidence too: they lie where they were, or aside."""
+    paths = (place.object(TREE["a/new.json"]), *(place.home.objects / "damaged").glob("*"))
+    return place.noted("damaged") in [path.read_text() for path in paths if path.is_file()]
 
 
 # What the rows do
@@ -211,15 +219,21 @@ def _orphaned(place: Place, store: Store) -> None:
     orphan.write_bytes(b"nobody's")
 
 
+def _flip(place: Place) -> None:
+    damaged = place.object(TREE["a/new.json"])
+    flip(damaged)
+    place.note("damaged", damaged.read_text())
+
+
 def _damaged(place: Place, store: Store) -> None:
     _pushed(place, store)
-    flip(place.object(TREE["a/new.json"]))
+    _flip(place)
 
 
 def _repairable(place: Place, store: Store) -> None:
     _pushed(place, store)
     store.copy(source="local", target=SECOND, actor="ada")
-    flip(place.object(TREE["a/new.json"]))
+    _flip(place)
     assert store.verify(actor="scrub").failures
 
 
