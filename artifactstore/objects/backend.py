@@ -156,6 +156,9 @@ class Backend(Protocol):
     def remove(self, blake3: bytes) -> None:
         """Remove an object; idempotent. Call under the write lock, see `lifecycle.gc`."""
 
+    def sync_removed(self, objects: Iterable[bytes]) -> None:
+        """Make removals durable, before the log says that these objects are gone."""
+
     def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
         """Remove what crashed batches left.
 

@@ -232,12 +232,26 @@ class LocalBackend:
                             yield Stored(bytes.fromhex(name), status.st_size, status.st_mtime_ns // 1000)
 
     def remove(self, blake3: bytes) -> None:
-        """Remove an object; see `Backend.remove`.
-
-        Crash: a removal that is not durable yet leaves an object that no location names; it is found by age.
-        """
+        """Remove an object; see `Backend.remove`."""
         with translated(self.root), contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.root, object_key(blake3)))
+
+    def sync_removed(self, objects: Iterable[bytes]) -> None:
+        """Make removals durable; see `Backend.sync_removed`.
+
+        Crash: before it a removed object may be back, and nothing has said yet that it is gone.
+        """
+        folders = sorted({object_key(blake3)[:12] for blake3 in objects})
+        file_system = self._file_system
+        with translated(self.root):
+            if file_system is not None and file_system.whole_is_cheaper(len(folders)):
+                file_system.barrier()
+            else:
+                sync_each(self._sync_folder, folders)
+
+    def _sync_folder(self, folder: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            sync_path(folder, folder=self._descriptor, directory=True)
 
     def inodes(self) -> Iterator[tuple[int, int]]:
         """Device and inode of the root; see `Backend.inodes`."""
@@ -416,13 +430,26 @@ class LocalBatch(Staging):
             os.link(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
 
     def _set_aside(self, key: str) -> None:
-        """Keep an object of the wrong size for those who will ask how it came about."""
+        """Keep a damaged object for those who will ask how it came about.
+
+        Its second name is durable before the first one goes: no power cut takes both.
+        """
+        root = self._root_descriptor
         with contextlib.suppress(FileExistsError):
-            os.mkdir(_SET_ASIDE, 0o700, dir_fd=self._root_descriptor)
+            os.mkdir(_SET_ASIDE, 0o700, dir_fd=root)
         kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
         _log.warning("object %s is damaged; set aside as %s and written anew", key, kept)
+        try:
+            os.link(key, kept, src_dir_fd=root, dst_dir_fd=root, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            # A folder stands in its place, which cannot have two names.
+            os.rename(key, kept, src_dir_fd=root, dst_dir_fd=root)
+        for folder in (_SET_ASIDE, "."):
+            sync_path(folder, folder=root, directory=True)
         with contextlib.suppress(FileNotFoundError):
-            os.rename(key, kept, src_dir_fd=self._root_descriptor, dst_dir_fd=self._root_descriptor)
+            os.unlink(key, dir_fd=root)
 
 
 def _make_folders(path: str) -> None:

@@ -63,17 +63,21 @@ class Place:
         Args:
             days: how far to move the clock first, for this opening and all later ones.
         """
-        said = self.root / "now"
-        now = int(said.read_text()) if said.exists() else START
-        now += _LATER + round(days * DAY * MICROSECONDS)
-        said.write_text(str(now))
         return Store.open(
             self.home.database,
             self.home.objects,
             further={SECOND: self.second},
             create=create,
-            clock=FakeClock(now),
+            clock=self.clock(days=days),
         )
+
+    def clock(self, *, days: float = 0) -> FakeClock:
+        """A clock that stands after all earlier ones; see `open`."""
+        said = self.root / "now"
+        now = int(said.read_text()) if said.exists() else START
+        now += _LATER + round(days * DAY * MICROSECONDS)
+        said.write_text(str(now))
+        return FakeClock(now)
 
     def note(self, name: str, value: str) -> None:
         """Remember an id for those who come later."""
@@ -119,21 +123,27 @@ class ChangingCall:
             place.note("kept", store.push(place.root / "kept", **said).package.package_id)
             self.prepare(place, store)
 
-    def run(self, place: Place) -> None:
-        """Do the call, in a process that may not live to its end."""
+    def run(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
+        """Do the call, in a process that may not live to its end.
+
+        Args:
+            acknowledge: called as soon as the call has returned, while the store is still open.
+        """
         with place.open(create=self.creates, days=self.days) as store:
             self.call(place, store)
+            acknowledge()
 
     def reopen(self, place: Place) -> None:
         """What the next process does first, where a store may not be there yet or is of an old version."""
         if self.creates:
             place.open(create=True).close()
 
-    def again(self, place: Place) -> None:
+    def again(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
         """What a caller does who does not know whether the call happened; it must succeed."""
         with place.open(create=self.creates) as store:
             if not self.happened(place, store):
                 self.call(place, store)
+            acknowledge()
             assert self.happened(place, store), f"{self.name} was done again and has not happened"
 
 
@@ -152,6 +162,8 @@ def check(place: Place, row: ChangingCall, *, acknowledged: bool) -> None:
         if not row.creates:
             for path, data in KEPT.items():
                 assert store.read_file(place.noted("kept"), path) == data, path
+        if row.name in DAMAGED:
+            assert damage_is_kept(place)
         if acknowledged:
             assert row.happened(place, store), f"{row.name} was acknowledged and is lost"
 
@@ -161,6 +173,12 @@ def is_left_over(finding: str, row: ChangingCall) -> bool:
     return finding.endswith("no location names it") or (
         row.name in DAMAGED and ("a verify found it damaged" in finding or "digest differs" in finding)
     )
+
+
+def damage_is_kept(place: Place) -> bool:
+    """Damaged bytes are evidence too: they lie where they were, or aside."""
+    paths = (place.object(TREE["a/new.json"]), *(place.home.objects / "damaged").glob("*"))
+    return place.noted("damaged") in [path.read_text() for path in paths if path.is_file()]
 
 
 # What the rows do
@@ -201,15 +219,21 @@ def _orphaned(place: Place, store: Store) -> None:
     orphan.write_bytes(b"nobody's")
 
 
+def _flip(place: Place) -> None:
+    damaged = place.object(TREE["a/new.json"])
+    flip(damaged)
+    place.note("damaged", damaged.read_text())
+
+
 def _damaged(place: Place, store: Store) -> None:
     _pushed(place, store)
-    flip(place.object(TREE["a/new.json"]))
+    _flip(place)
 
 
 def _repairable(place: Place, store: Store) -> None:
     _pushed(place, store)
     store.copy(source="local", target=SECOND, actor="ada")
-    flip(place.object(TREE["a/new.json"]))
+    _flip(place)
     assert store.verify(actor="scrub").failures
 
 
@@ -218,10 +242,13 @@ def _is_old(place: Place, store: Store) -> None:
     place.home.tamper(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
 
 
-def _migrate(place: Place, _store: Store | None = None) -> None:
+def _migrate(
+    place: Place, _store: Store | None = None, acknowledge: Callable[[], object] = lambda: None
+) -> None:
     database = Database(str(place.home.database))
     try:
-        migrate(database, FakeClock(START))
+        migrate(database, place.clock())
+        acknowledge()
     finally:
         database.close()
 
@@ -264,11 +291,15 @@ def _has_history(word: str) -> Callable[[Place, Store], bool]:
 class MigrationCall(ChangingCall):
     """A migration: no store can be opened before it."""
 
-    def run(self, place: Place) -> None:
-        _migrate(place)
+    def run(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
+        _migrate(place, acknowledge=acknowledge)
 
     def reopen(self, place: Place) -> None:
         _migrate(place)
+
+    def again(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
+        _migrate(place, acknowledge=acknowledge)
+        super().again(place)
 
 
 CALLS: tuple[ChangingCall, ...] = (
