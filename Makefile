@@ -12,9 +12,11 @@ export ARTIFACTSTORE_STORAGE_LOCAL_ROOT ?= ./var/storage
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' artifactstore/version.py)
+STEM := artifactstore-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test drills lint types bench migrate migrate-fresh dev clean
+.PHONY: help demo test drills drills-sample mutants lint types wheel sbom release bench migrate migrate-fresh dev clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +27,14 @@ demo: $(VENV)/installed  ## push a real directory, show it, export it, check the
 test: $(VENV)/installed-test  ## run the whole suite but the slow drills
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-drills: $(VENV)/installed-test  ## run the slow drills
+drills: $(VENV)/installed-test  ## run every drill in full and print the table of their figures; takes hours
+	$(BIN)/python -m pytest -m slow --full $(PYTEST_ARGS)
+
+drills-sample: $(VENV)/installed-test  ## run the seeded part of the drills that .ci/run runs
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+mutants: $(VENV)/installed-test  ## plant each known bug and print which drill turns red
+	PYTHONPATH=tests $(BIN)/python -m mutants
 
 lint: $(VENV)/installed-lint  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -34,6 +42,21 @@ lint: $(VENV)/installed-lint  ## ruff: rules and format
 
 types: $(VENV)/installed-lint  ## mypy, strict
 	$(BIN)/mypy
+
+wheel: $(VENV)-release/installed  ## build the wheel and the source archive, the same bytes everywhere, below ./dist
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)-release/bin/python -m build --no-isolation
+
+sbom: wheel  ## list everything that an installation of the wheel brings, as CycloneDX, below ./dist
+	$(PYTHON) -m venv --clear --without-pip build/installed
+	$(VENV)-release/bin/python -m pip --python build/installed/bin/python install --quiet --no-compile "dist/$(STEM)-py3-none-any.whl[all]"
+	@# The tool does not know a version that another file has.
+	sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > build/pyproject.toml
+	$(VENV)-release/bin/cyclonedx-py environment --pyproject build/pyproject.toml --mc-type library \
+	  --output-reproducible --output-file dist/$(STEM).cdx.json build/installed/bin/python
+
+release: sbom  ## wheel, source archive, list of contents, and their sums, below ./dist
+	cd dist && sha256sum $(STEM)* > SHA256SUMS
 
 bench: $(VENV)/installed  ## compare with the peers that are installed, as ratios
 	$(BIN)/python -m benchmarks w1 w4 w2 w3 barrier log replay packages
@@ -50,7 +73,7 @@ dev: $(VENV)/installed  ## start the HTTP shim
 	@echo "error: this version has no HTTP shim yet; use the command line or the library" >&2; exit 1
 
 clean:  ## remove the environment and what tools leave behind
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-release build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"error: {sys.executable} is Python {sys.version.split()[0]}, 3.11 or newer is needed\nhint: make PYTHON=python3.12 ...")'
@@ -66,4 +89,9 @@ $(VENV)/installed-test: $(VENV)/installed
 
 $(VENV)/installed-lint: $(VENV)/installed-test
 	$(PIP) -e '.[all,test,lint]'
+	@touch $@
+
+$(VENV)-release/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[release]'
 	@touch $@
