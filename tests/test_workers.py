@@ -154,8 +154,13 @@ def test_arguments_larger_than_the_pipe_do_not_block() -> None:
 
 def test_an_error_ends_the_workers() -> None:
     job = Recorder("doubling")
-    with pytest.raises(RuntimeError), Workers(job.job) as workers:
-        for item, _ in workers.spread(ITEMS):
-            if item[0] == BAD:
-                raise RuntimeError
+
+    def stop_early() -> None:
+        with Workers(job.job) as workers:
+            for item, _ in workers.spread(ITEMS):
+                if item[0] == BAD:
+                    raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stop_early()
     assert not any(map(is_alive, job.elsewhere))

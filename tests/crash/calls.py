@@ -6,14 +6,14 @@ add one line to `CALLS`. Calls with S3, over HTTP or of the producers get their 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.harness import DAY, MICROSECONDS, SECOND, flip
 from store.harness import LARGE, SAID, START, FakeClock, Home, incompressible, write_tree
 
-from artifactstore import Store
-from artifactstore.database import Database
+from artifactstore import ArtifactStoreError, Store
+from artifactstore.database import BUSY_TIMEOUT, Database
 from artifactstore.digest import digest_pair, object_key
 from artifactstore.rebuild import migrate
 from artifactstore.schema import SCHEMA_VERSION
@@ -38,9 +38,17 @@ class Place:
     """Where a drill happens: a store with two backends, trees to push, and a clock that goes on in a file.
 
     Everything lies below one folder, which a drill may copy, mount or throw away.
+
+    Args:
+        busy_timeout: seconds that its writers wait for each other.
+        now: what the clock says in a place that is `still`.
+        notes: the ids that it remembers.
     """
 
     root: Path
+    busy_timeout: float = BUSY_TIMEOUT
+    now: int | None = None
+    notes: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def home(self) -> Home:
@@ -69,15 +77,23 @@ class Place:
             further={SECOND: self.second},
             create=create,
             clock=self.clock(days=days),
+            busy_timeout=self.busy_timeout,
         )
 
     def clock(self, *, days: float = 0) -> FakeClock:
         """A clock that stands after all earlier ones; see `open`."""
+        if self.now is not None:
+            return FakeClock(self.now)
         said = self.root / "now"
         now = int(said.read_text()) if said.exists() else START
         now += _LATER + round(days * DAY * MICROSECONDS)
         said.write_text(str(now))
         return FakeClock(now)
+
+    def still(self, *, days: float = 0) -> Place:
+        """The same place, its clock moved and its notes read: a call then touches nothing but the store."""
+        notes = {path.name.removeprefix("id-"): path.read_text() for path in self.root.glob("id-*")}
+        return replace(self, now=self.clock(days=days).now, notes=notes)
 
     def note(self, name: str, value: str) -> None:
         """Remember an id for those who come later."""
@@ -85,7 +101,7 @@ class Place:
 
     def noted(self, name: str) -> str:
         """What was remembered."""
-        return (self.root / f"id-{name}").read_text()
+        return self.notes.get(name) or (self.root / f"id-{name}").read_text()
 
     def object(self, data: bytes, *, second: bool = False) -> Path:
         """Where these bytes lie as an object."""
@@ -123,14 +139,24 @@ class ChangingCall:
             place.note("kept", store.push(place.root / "kept", **said).package.package_id)
             self.prepare(place, store)
 
-    def run(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
+    def run(
+        self,
+        place: Place,
+        acknowledge: Callable[[], object] = lambda: None,
+        refused: Callable[[Store], object] = lambda _store: None,
+    ) -> None:
         """Do the call, in a process that may not live to its end.
 
         Args:
-            acknowledge: called as soon as the call has returned, while the store is still open.
+            acknowledge: called when the call has returned, before the store is closed.
+            refused: called with the open store when the call has raised.
         """
         with place.open(create=self.creates, days=self.days) as store:
-            self.call(place, store)
+            try:
+                self.call(place, store)
+            except ArtifactStoreError:
+                refused(store)
+                raise
             acknowledge()
 
     def reopen(self, place: Place) -> None:
@@ -141,10 +167,14 @@ class ChangingCall:
     def again(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
         """What a caller does who does not know whether the call happened; it must succeed."""
         with place.open(create=self.creates) as store:
-            if not self.happened(place, store):
-                self.call(place, store)
-            acknowledge()
-            assert self.happened(place, store), f"{self.name} was done again and has not happened"
+            self.finish(place, store, acknowledge)
+
+    def finish(self, place: Place, store: Store, acknowledge: Callable[[], object] = lambda: None) -> None:
+        """The same with a store that is open."""
+        if not self.happened(place, store):
+            self.call(place, store)
+        acknowledge()
+        assert self.happened(place, store), f"{self.name} was done again and has not happened"
 
 
 def check(place: Place, row: ChangingCall, *, acknowledged: bool) -> None:
@@ -245,7 +275,7 @@ def _is_old(place: Place, store: Store) -> None:
 def _migrate(
     place: Place, _store: Store | None = None, acknowledge: Callable[[], object] = lambda: None
 ) -> None:
-    database = Database(str(place.home.database))
+    database = Database(str(place.home.database), busy_timeout=place.busy_timeout)
     try:
         migrate(database, place.clock())
         acknowledge()
@@ -291,7 +321,12 @@ def _has_history(word: str) -> Callable[[Place, Store], bool]:
 class MigrationCall(ChangingCall):
     """A migration: no store can be opened before it."""
 
-    def run(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
+    def run(
+        self,
+        place: Place,
+        acknowledge: Callable[[], object] = lambda: None,
+        refused: Callable[[Store], object] = lambda _store: None,
+    ) -> None:
         _migrate(place, acknowledge=acknowledge)
 
     def reopen(self, place: Place) -> None:
