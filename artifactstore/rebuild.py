@@ -65,6 +65,7 @@ def migrate(database: Database, clock: Clock) -> MigrationResult:
         StateError: the store is newer than this program.
     """
     before = database.check(views=False)
+    database.settle()
     if before == schema.SCHEMA_VERSION:
         return MigrationResult(before, before, None)
     stamp = format_moment(clock()).replace(":", "").replace("-", "")

@@ -30,7 +30,7 @@ from artifactstore.errors import (
     StateError,
 )
 from artifactstore.objects.backend import Staged, Stored
-from artifactstore.objects.durability import FileSystem, sync_each, sync_path
+from artifactstore.objects.durability import FileSystem, make_folders, sync_each, sync_path
 from artifactstore.objects.files import NEW_FILE, write_new, write_stream
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class LocalBackend:
             )
 
     def _claim(self, store_id: uuid.UUID) -> None:
-        _make_folders(self.root)
+        make_folders(self.root)
         self._refuse_surplus()
         staged = os.path.join(self.root, f"{MARKER}.new")
         with contextlib.suppress(FileNotFoundError):
@@ -503,15 +503,6 @@ def _make_leaf(folder: str, root: int) -> None:
         _make_leaf(os.path.dirname(folder), root)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700, dir_fd=root)
-
-
-def _make_folders(path: str) -> None:
-    """Make a folder and its parents, each name durable."""
-    if not os.path.isdir(path):
-        _make_folders(os.path.dirname(path))
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        sync_path(os.path.dirname(path), directory=True)
 
 
 def _sorted_names(folder: str) -> list[str]:
