@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import pytest
 
 from crash.disk_states import EVERYTHING, ROOT, Name, Resize, Step, Write, keep_all, read, walk
 
@@ -20,6 +23,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crash.disk_states import Disk, Tree
+
+
+def _can_trace() -> bool:
+    return shutil.which("strace") is not None and (
+        subprocess.run(["strace", "--output=/dev/null", "true"], capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+requires_strace = pytest.mark.skipif(not _can_trace(), reason="strace is missing or may not trace here")
 
 ACKNOWLEDGED = b"acknowledged\n"
 _SHARED_MAP = "-shm"

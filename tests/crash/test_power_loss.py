@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,29 +12,14 @@ from crash.disk_states import Disk
 from crash.outcomes import outcomes
 from crash.planted import BARRIERS
 from crash.power_cuts import AT_STAKE, Recording, recorded, recorded_again, violation
+from crash.recorder import requires_strace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from crash.report import Drill
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - each test makes a folder of its own there
-
-
-def _can_trace() -> bool:
-    return shutil.which("strace") is not None and (
-        subprocess.run(["strace", "--output=/dev/null", "true"], check=False).returncode == 0
-    )
-
-
-pytestmark = pytest.mark.skipif(not _can_trace(), reason="strace is missing or may not trace here")
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """A folder in memory where there is one: thousands of disks are opened, synced and thrown away."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        yield Path(folder)
+pytestmark = requires_strace
 
 
 @dataclass
@@ -75,14 +56,34 @@ class Cuts:
         assert self.broken == []
 
 
-@pytest.mark.parametrize("barrier", BARRIERS)
-@pytest.mark.parametrize("row", ["push", "gc", "delete orphans", "repair"])
-def test_nothing_is_pending_that_an_acknowledgement_needs(scratch: Path, row: str, barrier: str) -> None:
-    recording = recorded(ROWS[row], scratch / "recorded", "--barrier", barrier)
+def broken_at_acknowledgement(recording: Recording, scratch: Path) -> list[str]:
+    """What a cut breaks that comes right after the acknowledgement."""
     moment = recording.acknowledged_at()
     points = [point for point in recording.points() if point[0] == moment]
-    found = [violation(recording, left, scratch / "left") for left in recording.left(points)]
-    assert set(found) == {None}
+    found = (violation(recording, left, scratch / "left") for left in recording.left(points))
+    return [each for each in found if each is not None]
+
+
+@pytest.mark.parametrize("barrier", BARRIERS)
+@pytest.mark.parametrize("row", ["push", "gc", "delete orphans", "repair"])
+def test_an_acknowledgement_waits_for_all_that_it_says(scratch: Path, row: str, barrier: str) -> None:
+    recording = recorded(ROWS[row], scratch / "recorded", "--barrier", barrier)
+    assert broken_at_acknowledgement(recording, scratch) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "last"),
+    [("init", "mkdir home"), ("create", "write home/artifactstore.db-wal"), ("ingest new file", "link")],
+    ids=["folder of the store", "commit", "object"],
+)
+def test_what_a_killed_process_has_not_synced_is_made_durable_by_the_next(
+    scratch: Path, row: str, last: str
+) -> None:
+    first = recorded(ROWS[row], scratch / "first", "--barrier", "each")
+    done = first.steps[: first.acknowledged_at() - 1]
+    killed = max(number for number, step in enumerate(done, 1) if f"{step.call} ".startswith(f"{last} "))
+    again = recorded_again(first, first.disk_at(killed), scratch / "again", "--barrier", "each")
+    assert broken_at_acknowledgement(again, scratch) == []
 
 
 @pytest.mark.slow
