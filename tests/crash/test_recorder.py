@@ -66,10 +66,16 @@ def test_threads_and_relative_names_are_followed(tmp_path: Path) -> None:
     "program",
     [
         "os.writev(os.open('new', os.O_WRONLY | os.O_CREAT, dir_fd=place), [b'bytes'])",
+        "import subprocess; subprocess.run(['true'])",
         "os.symlink('old', 'link', dir_fd=place)",
         "import mmap; mmap.mmap(os.open('old', os.O_RDWR, dir_fd=place), 3)[:] = b'new'",
     ],
-    ids=["another call for writing", "a kind of file that a store has not", "a shared map"],
+    ids=[
+        "another call for writing",
+        "another process",
+        "a kind of file that a store has not",
+        "a shared map",
+    ],
 )
 def test_what_is_not_followed_is_refused(tmp_path: Path, program: str) -> None:
     with pytest.raises(AssertionError):
