@@ -85,12 +85,10 @@ class Volume:
             self._place.root.mkdir()
             row.set_up(self._place)
 
-    def cuts(self, chance: random.Random, count: int) -> Iterator[Cut]:
+    def cuts(self, barrier: str, chance: random.Random, count: int) -> Iterator[Cut]:
         """Cuts anywhere in the row, as many as asked for if there are so many."""
-        points = sorted(
-            {(call, number, barrier) for barrier in BARRIERS for call, number in self._calls(barrier)}
-        )
-        for call, number, barrier in chance.sample(points, min(count, len(points))):
+        points = sorted(set(self._calls(barrier)))
+        for call, number in chance.sample(points, min(count, len(points))):
             yield Cut(call, number, barrier, with_log=chance.random() < 0.5)
 
     def _calls(self, barrier: str) -> Iterator[tuple[str, int]]:
@@ -129,17 +127,18 @@ class Volume:
     def survives(self, cut: Cut) -> str | None:
         """Make a cut and look at what it has left: the promise that was broken, if any."""
         copy_image(self._base, self._image)
+        clock = self._place.root / "now"
         with self._file_system.mounted(self._image, self._folder):
+            # The clock is not at stake, and the kill may come while the worker sets it.
+            before = str(self._place.clock(days=self._row.days).now)
             kill = f"--inject={cut.call}:signal=SIGKILL:when={cut.number}"
             ran = self._work(cut.barrier, cut.bug, "--output=/dev/null", f"--trace={cut.call}", kill)
             # In another run a thread may get less to do: then the cut comes at the end.
             assert ran.returncode in {-signal.SIGKILL, 0}, ran.stderr
-            clock = self._place.root / "now"
-            now = clock.read_bytes() if clock.exists() else None
+            now = clock.read_text() if clock.exists() else ""
             cut_power(self._folder, with_log=cut.with_log)
         with self._file_system.mounted(self._image, self._folder):
-            if now is not None:
-                clock.write_bytes(now)
+            clock.write_text(now or before)
             try:
                 check(self._place, self._row, acknowledged=ran.stdout == ACKNOWLEDGED)
                 self._row.again(self._place)
