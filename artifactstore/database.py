@@ -26,6 +26,7 @@ from artifactstore.errors import (
     StateError,
     StoreNotFoundError,
 )
+from artifactstore.objects.durability import make_folders, sync_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -124,7 +125,7 @@ class Database:
             True if this call made the store, False if another one had.
         """
         with _translated(self.path):
-            _make_folder(os.path.dirname(self.path))
+            make_folders(os.path.dirname(self.path))
             with contextlib.suppress(FileExistsError):
                 # SQLite would make it readable for all; -wal and -shm take its mode.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -148,7 +149,7 @@ class Database:
                         fill(connection)
                 finally:
                     connection.close()
-            _sync_folder(os.path.dirname(self.path))
+            sync_path(os.path.dirname(self.path), directory=True)
         return True
 
     def check(self, *, views: bool = True) -> int:
@@ -186,6 +187,23 @@ class Database:
                 message = f"the views of {self.path} are not those of a store"
                 raise IntegrityError(message, hint="run `artifactstore replay`", code="schema-changed")
         return version
+
+    def settle(self) -> None:
+        """Make durable what a process may have left that died in its commit, before anybody relies on it.
+
+        SQLite believes such a commit once it finds all of it in the WAL, and does not sync it.
+        """
+        with _translated(self.path), contextlib.suppress(FileNotFoundError):
+            if os.stat(f"{self.path}-wal").st_size == 0:
+                return
+            connection = self._connect()
+            try:
+                connection.pragma("user_version")  # a connection that has read nothing does no checkpoint
+                # Busy: another process is at the same. The others cannot write now, and need not to read.
+                with contextlib.suppress(apsw.BusyError, apsw.ReadOnlyError, apsw.FullError):
+                    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            finally:
+                connection.close()
 
     def _connect(self) -> Connection:
         connection = Connection(self.path, flags=_FLAGS)
@@ -318,7 +336,7 @@ class Database:
             except BaseException:
                 remove_partial(partial)
                 raise
-            _sync_folder(os.path.dirname(path))
+            sync_path(os.path.dirname(path), directory=True)
 
     def _copy_to(self, path: str) -> None:
         source = self._connect()
@@ -394,25 +412,6 @@ def scratch() -> Iterator[Connection]:
         yield connection
     finally:
         connection.close()
-
-
-def _make_folder(path: str) -> None:
-    """Make a folder and its parents, private, each name durable."""
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(path)
-    _make_folder(parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    _sync_folder(parent)
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _busy(path: str, timeout: float) -> BusyError:

@@ -67,6 +67,7 @@ def migrate(database: Database, clock: Clock) -> MigrationResult:
     Crash: the store is as it was, and so are the backups of earlier attempts; the next attempt begins anew.
     """
     before = database.check(views=False)
+    database.settle()
     if before == schema.SCHEMA_VERSION:
         return MigrationResult(before, before, None)
     stem = os.path.splitext(database.path)[0]

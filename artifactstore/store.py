@@ -134,6 +134,7 @@ class Store(LifecycleCalls):
                         raise
                 file.create(lambda connection: _write_first_events(connection, clock, new_id))
             file.check()
+            file.settle()
             with file.read() as connection:
                 store_id = uuid.UUID(bytes=events.store_id(connection))
             unavailable: dict[str, Backend] = {}

@@ -7,6 +7,7 @@ each folder is synced by itself. docs/adr/0007 has the measurements.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -90,6 +91,28 @@ def sync_path(name: str, *, folder: int | None = None, directory: bool = False) 
         _full_sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folders(path: str) -> None:
+    """Make a folder and what is missing above it, private, with all their names durable.
+
+    Also the names that are there already: who made one may have died before the sync, or never cared.
+
+    Args:
+        path: absolute, without links.
+    """
+    if os.path.ismount(path):
+        return
+    parent = os.path.dirname(path)
+    make_folders(parent)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        # Nobody may sync a folder that he cannot read; whoever made it for him answers for it.
+        with contextlib.suppress(PermissionError):
+            sync_path(parent, directory=True)
+    else:
+        sync_path(parent, directory=True)
 
 
 def _full_sync(descriptor: int) -> None:

@@ -26,7 +26,7 @@ from artifactstore.errors import (
     StateError,
 )
 from artifactstore.objects.backend import Stored
-from artifactstore.objects.durability import FileSystem, sync_each, sync_path
+from artifactstore.objects.durability import FileSystem, make_folders, sync_each, sync_path
 from artifactstore.objects.failures import translated
 from artifactstore.objects.files import NEW_FILE
 from artifactstore.objects.staging import STAGING, Staging, StagingElsewhere, make_leaf
@@ -123,7 +123,7 @@ class LocalBackend:
             )
 
     def _claim(self, store_id: uuid.UUID) -> None:
-        _make_folders(self.root)
+        make_folders(self.root)
         self._refuse_surplus()
         staged = os.path.join(self.root, f"{MARKER}.new")
         with contextlib.suppress(FileNotFoundError):
@@ -450,15 +450,6 @@ class LocalBatch(Staging):
             sync_path(folder, folder=root, directory=True)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(key, dir_fd=root)
-
-
-def _make_folders(path: str) -> None:
-    """Make a folder and its parents, each name durable."""
-    if not os.path.isdir(path):
-        _make_folders(os.path.dirname(path))
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        sync_path(os.path.dirname(path), directory=True)
 
 
 def _sorted_names(folder: str) -> list[str]:

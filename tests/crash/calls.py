@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lifecycle.harness import DAY, MICROSECONDS, SECOND, flip
 from store.harness import LARGE, SAID, START, FakeClock, Home, incompressible, write_tree
 
-from artifactstore import ArtifactStoreError, Store
+from artifactstore import ArtifactStoreError, Store, events
 from artifactstore.database import BUSY_TIMEOUT, Database
 from artifactstore.digest import digest_pair, object_key
 from artifactstore.rebuild import migrate
@@ -62,8 +62,8 @@ class Place:
 
     @property
     def second(self) -> Path:
-        """The root of the other backend."""
-        return self.root / "second"
+        """The root of the other backend; to sync the name of one makes nothing of the other durable."""
+        return self.root / "elsewhere" / "second"
 
     def open(self, *, create: bool = False, days: float = 0) -> Store:
         """The store, at a moment after all earlier ones.
@@ -132,6 +132,7 @@ class ChangingCall:
         """Make everything that must be there before the call."""
         write_tree(place.tree, TREE)
         write_tree(place.root / "kept", KEPT)
+        place.second.parent.mkdir()
         if self.creates:
             return
         with place.open(create=True) as store:
@@ -306,8 +307,23 @@ def _of_subject(store: Store, status: str = "finalized") -> int:
     return len(store.list_packages(subject=SAID["subject"], status=status).items)
 
 
-def _copies(place: Place, store: Store) -> int:
-    return sum(place.object(data, second=True).exists() for data in {*TREE.values(), *KEPT.values()})
+def _is_copied(place: Place, store: Store) -> bool:
+    locations = len(TREE) + len(KEPT) + 2  # with the manifests
+    return _logged(store, events.LOCATION_ADDED) == locations and all(
+        place.object(data, second=True).exists() for data in (*TREE.values(), *KEPT.values())
+    )
+
+
+def _is_collected(place: Place, store: Store) -> bool:
+    return (
+        _status(place, store) == "garbage_collected"
+        and _logged(store, events.OBJECT_DELETED) > 0
+        and not place.object(TREE["a/new.json"]).exists()
+    )
+
+
+def _logged(store: Store, kind: str) -> int:
+    return sum(event.type == kind for event in store.events())
 
 
 def _has_history(word: str) -> Callable[[Place, Store], bool]:
@@ -412,9 +428,7 @@ CALLS: tuple[ChangingCall, ...] = (
     ChangingCall(
         "gc",
         lambda _p, store: store.gc(actor="cron"),
-        lambda place, store: (
-            _status(place, store) == "garbage_collected" and not place.object(TREE["a/new.json"]).exists()
-        ),
+        _is_collected,
         _eligible,
     ),
     ChangingCall(
@@ -438,7 +452,7 @@ CALLS: tuple[ChangingCall, ...] = (
     ChangingCall(
         "copy",
         lambda _p, store: store.copy(source="local", target=SECOND, actor="ada"),
-        lambda place, store: _copies(place, store) == len({*TREE.values(), *KEPT.values()}),
+        _is_copied,
         _pushed,
     ),
     ChangingCall(

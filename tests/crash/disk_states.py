@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-SECTOR = 512  # bytes: the part of a write that reaches the disk whole or not at all
+SECTOR = 512  # bytes: what reaches the disk whole or not at all
+_TORN_PARTS = 64  # of a long write, each of many sectors
 
 # What a folder holds: bytes of files, and folders.
 Tree: TypeAlias = "dict[str, bytes | Tree]"
@@ -248,9 +249,10 @@ def _write(content: bytearray, write: Write, fate: Fate) -> None:
     elif fate is Fate.TORN:
         # Sectors lie on the disk, not in the write: the first and the last part may be short.
         torn = bytearray(content[write.offset : end])
+        part = max(1, len(data) // SECTOR // _TORN_PARTS) * SECTOR
         start = 0
         while start < len(data):
-            stop = min(len(data), start + SECTOR - (write.offset + start) % SECTOR)
+            stop = min(len(data), start + part - (write.offset + start) % part)
             if chance.random() < 0.5:
                 torn[start:stop] = data[start:stop]
             start = stop

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crash.calls import ChangingCall
     from crash.disk_states import Step, Tree
 
-AT_STAKE = ("home", "second")  # what of a place lies on the disk that loses its power
+AT_STAKE = ("home", "elsewhere")  # what of a place lies on the disk that loses its power
 _TESTS = Path(__file__).parent.parent
 
 

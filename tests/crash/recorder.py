@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import pytest
 
 from crash.disk_states import EVERYTHING, ROOT, Name, Resize, Step, Write, keep_all, read, walk
 
@@ -21,6 +24,16 @@ if TYPE_CHECKING:
 
     from crash.disk_states import Disk, Tree
 
+
+def _can_trace() -> bool:
+    return shutil.which("strace") is not None and (
+        subprocess.run(["strace", "--output=/dev/null", "true"], capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+requires_strace = pytest.mark.skipif(not _can_trace(), reason="strace is missing or may not trace here")
+
 ACKNOWLEDGED = b"acknowledged\n"
 _SHARED_MAP = "-shm"
 _LONGEST = 8 << 20  # bytes of one write; strace cuts longer ones
@@ -29,11 +42,12 @@ _FOLLOWED = (
     *("open", "openat", "close", "dup", "dup2", "dup3", "fcntl", "lseek"),
     *("write", "pwrite64", "ftruncate", "fsync", "fdatasync", "syncfs"),
     *("rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "rmdir"),
+    *("clone", "clone3", "fork", "vfork"),
 )
 # Nobody uses them on a store; a record in which somebody does is refused.
 _NOT_FOLLOWED = (
     *("writev", "pwritev", "pwritev2", "fallocate", "truncate", "copy_file_range", "sendfile", "splice"),
-    *("creat", "openat2", "symlink", "symlinkat", "mknod", "mknodat", "io_uring_setup", "fork", "vfork"),
+    *("creat", "openat2", "symlink", "symlinkat", "mknod", "mknodat", "io_uring_setup"),
 )
 _LINE = re.compile(r"(\d+) +(.*)", re.DOTALL)
 _CALL = re.compile(r"(\w+)\((.*)\) += (-?\d+)", re.DOTALL)
@@ -163,6 +177,8 @@ class _Recorder:
                 return self._give_name((_HERE, old), (_HERE, new), moves=call == "rename")
             case (("renameat" | "renameat2" | "linkat"), [folder, old, new_folder, new, *_]):
                 return self._give_name((folder, old), (new_folder, new), moves=call != "linkat")
+            case (("clone" | "clone3" | "fork" | "vfork"), flags):
+                assert "CLONE_THREAD" in "".join(flags), "other processes are not followed"
             case _:
                 assert not self._concerns(arguments), f"{call} is not understood"
         return None
