@@ -1,0 +1,129 @@
+"""Two real processes on one store, driven step by step through every pair of calls that may meet."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import shutil
+import traceback
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from crash.calls import Place
+from crash.interleaving import END, Schedule, all_of_two_turns, interleave, some_of_more_turns, start
+from crash.pairs import PAIRS, ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from crash.meeting import Pair
+    from crash.report import Drill
+
+NAME = "interleavings"
+SAMPLE = 36  # schedules of a pair without --full
+MORE_TURNS = 400  # schedules of a pair with more than two turns, drawn anew by the seed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one interleaving.
+
+    Args:
+        met: one call stood in its middle when the other one went on.
+        steps: what each did.
+        trouble: what was not true afterwards.
+    """
+
+    schedule: Schedule
+    met: bool
+    steps: tuple[list[str], list[str]]
+    trouble: str = ""
+
+
+def attempt(name: str, schedule: Schedule, prepared: Path) -> Outcome:
+    """One interleaving on a copy of what was prepared, in a process of the pool."""
+    pair = ROWS[name]
+    root = prepared.with_name(f"{prepared.name}-{os.getpid()}")
+    shutil.copytree(prepared, root)
+    place = Place(root)
+    steps: tuple[list[str], list[str]] = [], []
+    met, trouble = False, ""
+    try:
+        one, other = processes = start((partial(pair.one.run, place), partial(pair.other.run, place)))
+        steps = one.taken, other.taken
+        met = interleave(processes, schedule)
+        pair.check(place, (one.answer, other.answer))
+    except Exception:  # noqa: BLE001 - the test reports all of them
+        taken = [f"{act.name}: {', '.join(done)}" for act, done in zip(pair.acts, steps, strict=True)]
+        trouble = "\n".join([f"{name}: {schedule}", *taken, traceback.format_exc()])
+    shutil.rmtree(root)
+    return Outcome(schedule, met, steps, trouble)
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """Processes that have everything imported and no store open, so that their forks begin at once."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=gc.freeze) as workers:
+        yield workers
+
+
+def prepared(pair: Pair, root: Path) -> Path:
+    place = Place(root / "prepared")
+    place.root.mkdir()
+    pair.set_up(place)
+    return place.root
+
+
+def test_the_drill_sees_the_steps_of_a_gc(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
+    name = "push x gc, expired"
+    outcome = pool.submit(attempt, name, Schedule(1, ()), prepared(ROWS[name], tmp_path)).result()
+    assert not outcome.trouble
+    # A plan, the release of one package, the removal of its two objects, and nothing that is left.
+    assert [step.partition(" ")[0] for step in outcome.steps[1]] == [
+        "read", "read", "begin", "commit", "begin", "unlink", "unlink", "commit", "begin", "commit",
+    ]  # fmt: skip
+
+
+OPENS, UNLINKS, REMOVES, TAKES_OVER = "open blake3", "unlink blake3", "rmdir tmp", "rename blake3"
+CHOSEN: tuple[tuple[str, Schedule], ...] = (
+    # A gc dies in the removal beside an ingest, which costs bytes in simpler protocols.
+    ("push x gc, expired", Schedule(1, (UNLINKS, 0, 1, "begin"), dies=True)),
+    ("ingest of files x gc, expired", Schedule(0, ("link blake3", UNLINKS, "begin", 1, 0), dies=True)),
+)
+
+
+@pytest.mark.parametrize(("name", "schedule"), CHOSEN, ids=[name for name, _ in CHOSEN])
+def test_chosen_interleavings(
+    pool: ProcessPoolExecutor, tmp_path: Path, name: str, schedule: Schedule
+) -> None:
+    outcome = pool.submit(attempt, name, schedule, prepared(ROWS[name], tmp_path)).result()
+    assert outcome.met
+    assert not outcome.trouble, outcome.trouble
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
+def test_every_interleaving_of_two_calls(
+    pool: ProcessPoolExecutor, tmp_path: Path, drill: Drill, pair: Pair
+) -> None:
+    root = prepared(pair, tmp_path)
+    alone = [pool.submit(attempt, pair.name, Schedule(first, ()), root).result() for first in (0, 1)]
+    assert [outcome.trouble for outcome in alone] == ["", ""]
+    one, other = (max(len(outcome.steps[number]) for outcome in alone) for number in (0, 1))
+    schedules = drill.sample(
+        [*all_of_two_turns((one, other)), *some_of_more_turns((one, other), drill.random, MORE_TURNS)],
+        at_most=SAMPLE,
+    )
+    outcomes = list(pool.map(partial(attempt, pair.name, prepared=root), schedules))
+    troubles = [outcome.trouble for outcome in outcomes if outcome.trouble]
+    drill.count(
+        NAME, tried=len(schedules), fired=sum(outcome.met for outcome in outcomes), violations=len(troubles)
+    )
+    assert not troubles, "\n\n".join([f"{len(troubles)} of {len(schedules)} are bad", *troubles[:3]])
