@@ -283,7 +283,7 @@ class LocalBatch:
         self._root_descriptor = descriptor
         self._file_system = file_system
         self._known_folders = known_folders
-        self._name = f"{_STAGING}/{secrets.token_hex(8)}"
+        self._name = ""
         self._descriptor = -1
         self._numbers = itertools.count()
         # blake3 of what this batch writes or has written and not published, with the name of its staged file.
@@ -299,12 +299,32 @@ class LocalBatch:
         with _translated(self._root):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(_STAGING, 0o700, dir_fd=self._root_descriptor)
-            os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
-            self._descriptor = os.open(
+            while not self._take_folder():
+                pass
+        return self
+
+    def _take_folder(self) -> bool:
+        """Make a staging folder and lock it; false if a clean-up took it for a dead one in between."""
+        self._name = f"{_STAGING}/{secrets.token_hex(8)}"
+        os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
+        try:
+            descriptor = os.open(
                 self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root_descriptor
             )
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return self
+        except FileNotFoundError:
+            return False
+        try:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_nlink > 0:
+                    self._descriptor = descriptor
+                    return True
+            return False
+        finally:
+            if self._descriptor != descriptor:
+                os.close(descriptor)
+                with contextlib.suppress(OSError):
+                    os.rmdir(self._name, dir_fd=self._root_descriptor)
 
     def __exit__(
         self,

@@ -96,6 +96,10 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     # A gc dies in the removal beside an ingest, which costs bytes in simpler protocols.
     ("push x gc, expired", Schedule(1, (UNLINKS, 0, 1, "begin"), dies=True)),
     ("ingest of files x gc, expired", Schedule(0, ("link blake3", UNLINKS, "begin", 1, 0), dies=True)),
+    # From here on each lost something once, or accused somebody without reason.
+    # A clean-up removes, or has locked, the staging folder that was made a moment ago.
+    ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", END))),
+    ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", REMOVES))),
 )
 
 
