@@ -100,6 +100,9 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     # A clean-up removes, or has locked, the staging folder that was made a moment ago.
     ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", END))),
     ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", REMOVES))),
+    # A gc takes the bytes while they are opened: the package is collected, not damaged.
+    ("read x gc, expired", Schedule(0, (OPENS, END))),
+    ("export x gc, expired", Schedule(0, (OPENS, END))),
 )
 
 
