@@ -103,6 +103,7 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     # A gc takes the bytes while they are opened: the package is collected, not damaged.
     ("read x gc, expired", Schedule(0, (OPENS, END))),
     ("export x gc, expired", Schedule(0, (OPENS, END))),
+    ("gc x orphans, expired", Schedule(1, ("stat blake3", END))),
 )
 
 
