@@ -104,6 +104,11 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     ("read x gc, expired", Schedule(0, (OPENS, END))),
     ("export x gc, expired", Schedule(0, (OPENS, END))),
     ("gc x orphans, expired", Schedule(1, ("stat blake3", END))),
+    ("verify x gc, expired", Schedule(0, (OPENS, END))),
+    # What is bad when it is read may be whole when that is recorded.
+    ("verify x gc and push, expired", Schedule(0, (OPENS, "mkdir tmp", "begin", END))),
+    ("verify x repair, damaged", Schedule(0, ("begin", END))),
+    ("verify x push, damaged", Schedule(0, ("begin", END))),
 )
 
 
