@@ -109,6 +109,8 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     ("verify x gc and push, expired", Schedule(0, (OPENS, "mkdir tmp", "begin", END))),
     ("verify x repair, damaged", Schedule(0, ("begin", END))),
     ("verify x push, damaged", Schedule(0, ("begin", END))),
+    # The copy goes between two looks at it.
+    ("repair x gc, expired and damaged", Schedule(0, (OPENS, 0, OPENS, 0, OPENS, END))),
 )
 
 
