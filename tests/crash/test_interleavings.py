@@ -111,6 +111,9 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     ("verify x push, damaged", Schedule(0, ("begin", END))),
     # The copy goes between two looks at it.
     ("repair x gc, expired and damaged", Schedule(0, (OPENS, 0, OPENS, 0, OPENS, END))),
+    ("copy x gc, expired", Schedule(0, (OPENS, END))),
+    # What the target had is removed before the copy can name it.
+    ("copy x gc, copied for another", Schedule(0, ("begin", END))),
 )
 
 
