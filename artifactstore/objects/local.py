@@ -459,31 +459,49 @@ class LocalBatch:
             if folder not in self._known_folders:
                 _make_leaf(folder, self._root_descriptor)
                 self._known_folders.add(folder)
-            if blake3 in self._damaged:
+            damaged = blake3 in self._damaged
+            if damaged:
                 self._set_aside(key)
             try:
-                self._give_name(name, key)
+                self._give_name(name, key, replace=damaged)
             except FileNotFoundError:
                 # The folder was known, but somebody has removed it since.
                 _make_leaf(folder, self._root_descriptor)
-                self._give_name(name, key)
+                self._give_name(name, key, replace=damaged)
 
-    def _give_name(self, name: str, key: str) -> None:
-        if not self._keep:
-            os.rename(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
+    def _give_name(self, name: str, key: str, *, replace: bool) -> None:
+        """Place a staged file.
+
+        Args:
+            replace: another file may stand there; never is there none in between, since another batch
+                may have mended the object and its call have answered.
+        """
+        if self._keep and not replace:
+            # An equal object may be there already.
+            with contextlib.suppress(FileExistsError):
+                os.link(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
             return
-        # An equal object may be there already.
-        with contextlib.suppress(FileExistsError):
-            os.link(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
+        if self._keep:
+            second = f"{name}-{next(self._numbers)}"
+            os.link(name, second, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+            name = second
+        os.rename(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
 
     def _set_aside(self, key: str) -> None:
-        """Keep an object of the wrong size for those who will ask how it came about."""
+        """Keep a damaged object under a second name for those who will ask how it came about."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(_SET_ASIDE, 0o700, dir_fd=self._root_descriptor)
         kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{secrets.token_hex(4)}"
         _log.warning("object %s is damaged; set aside as %s and written anew", key, kept)
+        root = self._root_descriptor
         with contextlib.suppress(FileNotFoundError):
-            os.rename(key, kept, src_dir_fd=self._root_descriptor, dst_dir_fd=self._root_descriptor)
+            try:
+                os.link(key, kept, src_dir_fd=root, dst_dir_fd=root, follow_symlinks=False)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                # A folder, or a file of another user, can only be moved.
+                os.rename(key, kept, src_dir_fd=root, dst_dir_fd=root)
 
 
 def _make_leaf(folder: str, root: int) -> None:

@@ -114,6 +114,8 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     ("copy x gc, expired", Schedule(0, (OPENS, END))),
     # What the target had is removed before the copy can name it.
     ("copy x gc, copied for another", Schedule(0, ("begin", END))),
+    # Two calls mend one object; the second one dies when it has set aside what the first one has written.
+    ("push x push, truncated", Schedule(1, ("barrier", END, TAKES_OVER, 0, 1, 0), dies=True)),
 )
 
 
