@@ -46,7 +46,7 @@ def replay(database: Database, *, check: bool = False) -> ReplayResult:
             before = _fingerprint(connection)
             count = views.rebuild(connection, target)
             return ReplayResult(count, before, views.fingerprint(target))
-    with database.write() as connection:
+    with database.write(views=False) as connection:
         before = _fingerprint(connection)
         count = views.replay(connection)
         return ReplayResult(count, before, views.fingerprint(connection))
@@ -70,6 +70,6 @@ def migrate(database: Database, clock: Clock) -> MigrationResult:
     stamp = format_moment(clock()).replace(":", "").replace("-", "")
     backup = f"{os.path.splitext(database.path)[0]}.v{before}.{stamp}.backup.db"
     database.backup(backup)
-    with database.write() as connection:
+    with database.write(views=False) as connection:
         views.replay(connection)
     return MigrationResult(before, schema.SCHEMA_VERSION, backup)

@@ -116,6 +116,8 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     ("copy x gc, copied for another", Schedule(0, ("begin", END))),
     # Two calls mend one object; the second one dies when it has set aside what the first one has written.
     ("push x push, truncated", Schedule(1, ("barrier", END, TAKES_OVER, 0, 1, 0), dies=True)),
+    # An old program goes on after the migration.
+    ("migrate x push by the program before, old store", Schedule(1, ("begin", END))),
 )
 
 
