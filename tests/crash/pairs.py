@@ -285,7 +285,6 @@ PAIRS: tuple[Pair, ...] = (
     Pair(MIGRATE, OLD_PUSH, _old_store),
     Pair(MIGRATE, MIGRATE, _old_store),
     Pair(COPY, GC, _expired),
-    Pair(COPY, GC, _expired_in_both_backends),
     Pair(COPY, GC, _copied_for_another),
     Pair(COPY, GC_THEN_PUSH, _expired_in_both_backends),
     Pair(COPY, PUSH),

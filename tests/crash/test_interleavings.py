@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from crash.report import Drill
 
 NAME = "interleavings"
-SAMPLE = 36  # schedules of a pair without --full
-MORE_TURNS = 400  # schedules of a pair with more than two turns, drawn anew by the seed
+SAMPLE = 24  # schedules of a pair without --full
+TWO_TURNS = 800  # schedules of a pair with two turns in a full run: all of them, unless there are more
+MORE_TURNS = 150  # and with more than two
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,10 @@ def test_every_interleaving_of_two_calls(
     alone = [pool.submit(attempt, pair.name, Schedule(first, ()), root).result() for first in (0, 1)]
     assert [outcome.trouble for outcome in alone] == ["", ""]
     one, other = (max(len(outcome.steps[number]) for outcome in alone) for number in (0, 1))
-    schedules = drill.sample(
-        [*all_of_two_turns((one, other)), *some_of_more_turns((one, other), drill.random, MORE_TURNS)],
-        at_most=SAMPLE,
-    )
+    every = list(all_of_two_turns((one, other)))
+    some = every if len(every) <= TWO_TURNS else drill.random.sample(every, TWO_TURNS)
+    more = some_of_more_turns((one, other), drill.random, MORE_TURNS)
+    schedules = drill.sample([*some, *more], at_most=SAMPLE)
     outcomes = list(pool.map(partial(attempt, pair.name, prepared=root), schedules))
     troubles = [outcome.trouble for outcome in outcomes if outcome.trouble]
     drill.count(
