@@ -45,6 +45,12 @@ def _held(place: Place, store: Store) -> None:
     place.note("hold", store.apply_hold(place.noted("gone"), reason="case 7", actor="ada").hold_id)
 
 
+def _held_after_the_sweep(place: Place, store: Store) -> None:
+    """Like `_expired`, but held since."""
+    _expired(place, store)
+    place.note("hold", store.apply_hold(place.noted("gone"), reason="case 7", actor="ada").hold_id)
+
+
 def _expired_in_both_backends(place: Place, store: Store) -> None:
     """Like `_expired`; all objects are in the second backend too."""
     place.note("gone", store.push(place.tree, **TRANSIENT).package.package_id)
@@ -196,6 +202,7 @@ FINALIZE = Act(
     lambda p, s, digest: str(s.get_package(p.noted("package")).manifest_digest) == digest,
 )
 GC = Act("gc", lambda _p, s: s.gc(actor="cron").removed_count, _is_collected)
+GC_BESIDE_RELEASE = Act("gc", GC.call)  # whether it takes the package depends on who comes first
 GC_THEN_PUSH = Act("gc and push", _gc_then_push, _is_readable)
 ORPHANS = Act(
     "orphans",
@@ -233,6 +240,11 @@ INIT = Opening("init", lambda _p, s: str(s.store_id), lambda _p, s, value: str(s
 FIRST_PUSH = Opening("first push", _push, _is_readable)
 MIGRATE = Migration("migrate", lambda _p, _s: None)
 OLD_PUSH = OldProgram("push by the program before", _push, _is_readable, frozenset({"store-too-new"}))
+OLD_REPLAY = OldProgram(
+    "replay by the program before",
+    lambda _p, s: s.replay().identical,
+    refused=frozenset({"store-too-new"}),
+)
 
 
 # What must be true of some pairs beyond what is true of all
@@ -264,11 +276,13 @@ PAIRS: tuple[Pair, ...] = (
     Pair(INGEST_FILE, INGEST_FILE),
     Pair(INGEST_DIRECTORY, PUSH),
     Pair(FINALIZE, ADD_FILE, _open_package),
+    Pair(FINALIZE, ORPHANS, _open_package),
     Pair(PUSH, PUSH, _truncated, damaged=TREE["shared"], then=_is_mended),
     Pair(INGEST_FILE, PUSH, _damaged, damaged=TREE["shared"], then=_is_mended),
     Pair(VERIFY, GC, _expired),
     Pair(VERIFY, GC_THEN_PUSH, _expired),
     Pair(VERIFY, PUSH, _damaged, damaged=TREE["shared"]),
+    Pair(VERIFY, PUSH, _truncated, damaged=TREE["shared"]),
     Pair(VERIFY, REPAIR, _damaged, damaged=TREE["shared"]),
     Pair(REPAIR, GC, _expired_and_damaged, damaged=TREE["gone"]),
     Pair(REPAIR, GC_THEN_PUSH, _expired_and_damaged, damaged=TREE["gone"]),
@@ -279,14 +293,17 @@ PAIRS: tuple[Pair, ...] = (
     Pair(SWEEP, SWEEP, _due),
     Pair(SWEEP, RELEASE, _held),
     Pair(HOLD, GC, _expired),
+    Pair(RELEASE, GC_BESIDE_RELEASE, _held_after_the_sweep),
     Pair(EXTEND, GC, _expired),
     Pair(REPLAY, PUSH),
     Pair(REPLAY, GC, _expired),
     Pair(MIGRATE, OLD_PUSH, _old_store),
+    Pair(MIGRATE, OLD_REPLAY, _old_store),
     Pair(MIGRATE, MIGRATE, _old_store),
     Pair(COPY, GC, _expired),
     Pair(COPY, GC, _copied_for_another),
     Pair(COPY, GC_THEN_PUSH, _expired_in_both_backends),
+    Pair(COPY, ORPHANS),
     Pair(COPY, PUSH),
     Pair(COPY, COPY),
     Pair(INIT, INIT, creates=True),
