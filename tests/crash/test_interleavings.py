@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 NAME = "interleavings"
 SAMPLE = 24  # schedules of a pair without --full
-TWO_TURNS = 800  # schedules of a pair with two turns in a full run: all of them, unless there are more
-MORE_TURNS = 150  # and with more than two
+TWO_TURNS = 400  # schedules of a pair with two turns in a full run: all of them, unless there are more
+MORE_TURNS = 100  # and with more than two
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def test_the_drill_sees_the_steps_of_a_gc(pool: ProcessPoolExecutor, tmp_path: P
 OPENS, UNLINKS, REMOVES, TAKES_OVER = "open blake3", "unlink blake3", "rmdir tmp", "rename blake3"
 CHOSEN: tuple[tuple[str, Schedule], ...] = (
     # A gc dies in the removal beside an ingest, which costs bytes in simpler protocols.
-    ("push x gc, expired", Schedule(1, (UNLINKS, 0, 1, "begin"), dies=True)),
-    ("ingest of files x gc, expired", Schedule(0, ("link blake3", UNLINKS, "begin", 1, 0), dies=True)),
+    ("push x gc, expired", Schedule(0, ("begin", UNLINKS, 0, 2, 0), dies=True)),
+    ("ingest of files x gc, expired", Schedule(0, ("link blake3", "commit", "begin", "commit", 0), dies=True)),
     # From here on each lost something once, or accused somebody without reason.
     # A clean-up removes, or has locked, the staging folder that was made a moment ago.
     ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", END))),
