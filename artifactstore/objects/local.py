@@ -497,9 +497,7 @@ class LocalBatch:
         with contextlib.suppress(FileNotFoundError):
             try:
                 os.link(key, kept, src_dir_fd=root, dst_dir_fd=root, follow_symlinks=False)
-            except FileNotFoundError:
-                raise
-            except OSError:
+            except PermissionError:
                 # A folder, or a file of another user, can only be moved.
                 os.rename(key, kept, src_dir_fd=root, dst_dir_fd=root)
 
