@@ -86,21 +86,22 @@ def test_the_drill_sees_the_steps_of_a_gc(pool: ProcessPoolExecutor, tmp_path: P
     name = "push x gc, expired"
     outcome = pool.submit(attempt, name, Schedule(1, ()), prepared(ROWS[name], tmp_path)).result()
     assert not outcome.trouble
-    # A plan, the release of one package, the removal of its two objects, and nothing that is left.
-    assert [step.partition(" ")[0] for step in outcome.steps[1]] == [
-        "read", "read", "begin", "commit", "begin", "unlink", "unlink", "commit", "begin", "commit",
+    # The release of one package, the removal of its two objects, and nothing that is left.
+    steps = [step.partition(" ")[0] for step in outcome.steps[1]]
+    assert [step for step in steps if step in {"begin", "unlink", "commit"}] == [
+        "begin", "commit", "begin", "unlink", "unlink", "commit", "begin", "commit",
     ]  # fmt: skip
 
 
-OPENS, UNLINKS, REMOVES, TAKES_OVER = "open blake3", "unlink blake3", "rmdir tmp", "rename blake3"
+OPENS, PLACES, TAKES_OVER, UNLINKS = "open blake3", "link blake3", "rename blake3", "unlink blake3"
 CHOSEN: tuple[tuple[str, Schedule], ...] = (
     # A gc dies in the removal beside an ingest, which costs bytes in simpler protocols.
     ("push x gc, expired", Schedule(0, ("begin", UNLINKS, 0, 2, 0), dies=True)),
-    ("ingest of files x gc, expired", Schedule(0, ("link blake3", "commit", "begin", "commit", 0), dies=True)),
+    ("ingest of files x gc, expired", Schedule(0, (PLACES, "commit", "begin", "commit", 0), dies=True)),
     # From here on each lost something once, or accused somebody without reason.
     # A clean-up removes, or has locked, the staging folder that was made a moment ago.
     ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", END))),
-    ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", REMOVES))),
+    ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", "rmdir tmp"))),
     # A gc takes the bytes while they are opened: the package is collected, not damaged.
     ("read x gc, expired", Schedule(0, (OPENS, END))),
     ("export x gc, expired", Schedule(0, (OPENS, END))),
