@@ -118,6 +118,8 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     ("copy x gc, copied for another", Schedule(0, ("begin", END))),
     # Two calls mend one object; the second one dies when it has set aside what the first one has written.
     ("push x push, truncated", Schedule(1, ("barrier", END, TAKES_OVER, 0, 1, 0), dies=True)),
+    # Two make the store; one looks for the marker of the root before the other one claims and uses it.
+    ("first push x first push", Schedule(0, ("attach", 0, 1, END))),
     # An old program goes on after the migration.
     ("migrate x push by the program before, old store", Schedule(1, ("begin", END))),
 )
