@@ -173,13 +173,7 @@ class Database:
             application_id = connection.pragma("application_id")
             if application_id != schema.APPLICATION_ID:
                 raise _not_a_store(self.path, f"its application id is {application_id}")
-            version: int = connection.pragma("user_version")
-            if version > schema.SCHEMA_VERSION:
-                message = f"the store {self.path} has version {version}, newer than {schema.SCHEMA_VERSION}"
-                raise StateError(message, hint="upgrade artifactstore", code="store-too-new")
-            if views and version < schema.SCHEMA_VERSION:
-                message = f"the store {self.path} has version {version}, {schema.SCHEMA_VERSION} is needed"
-                raise StateError(message, hint="run `artifactstore migrate`", code="store-needs-migration")
+            version = self._check_version(connection, views=views)
             if not _log_is_whole(connection):
                 message = f"the event log of {self.path} has lost its table or its triggers"
                 raise IntegrityError(message, hint="restore a backup", code="schema-changed")
@@ -204,6 +198,16 @@ class Database:
                     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             finally:
                 connection.close()
+
+    def _check_version(self, connection: Connection, *, views: bool) -> int:
+        version: int = connection.pragma("user_version")
+        if version > schema.SCHEMA_VERSION:
+            message = f"the store {self.path} has version {version}, newer than {schema.SCHEMA_VERSION}"
+            raise StateError(message, hint="upgrade artifactstore", code="store-too-new")
+        if views and version < schema.SCHEMA_VERSION:
+            message = f"the store {self.path} has version {version}, {schema.SCHEMA_VERSION} is needed"
+            raise StateError(message, hint="run `artifactstore migrate`", code="store-needs-migration")
+        return version
 
     def _connect(self) -> Connection:
         connection = Connection(self.path, flags=_FLAGS)
@@ -261,11 +265,14 @@ class Database:
     # Writing
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, views: bool = True) -> Iterator[Connection]:
         """The one write transaction: committed and durable when the block ends, undone when it raises.
 
+        Args:
+            views: as in `check`.
         Raises:
             BusyError: another writer held the store for longer than the timeout.
+            StateError: another program has migrated the store since it was opened.
         """
         with _translated(self.path), self._writers_turn():
             if self._writer is None:
@@ -274,6 +281,8 @@ class Database:
                 writer.pragma("journal_mode", "wal")
                 self._writer = writer
             with self._writer:
+                # This program would fill the views as its own version has them.
+                self._check_version(self._writer, views=views)
                 yield self._writer
 
     @contextlib.contextmanager

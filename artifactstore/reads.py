@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
 from artifactstore import events, export, manifest, queries
-from artifactstore.errors import ArtifactStoreError, NotFoundError, StateError
+from artifactstore.errors import ArtifactStoreError, NotFoundError, ObjectNotFoundError, StateError
 from artifactstore.health import probe
 from artifactstore.model import GARBAGE_COLLECTED
 from artifactstore.paths import check_relative_path, printable
@@ -16,7 +17,7 @@ from artifactstore.reader import open_object
 if TYPE_CHECKING:
     import io
     import uuid
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from os import PathLike
     from typing import IO, Literal
 
@@ -134,7 +135,8 @@ class StoreReads:
         """
         file = self.get_file(package, relative_path)
         _refuse_collected(self.get_package(package))
-        raw = self._open_stored(file.digest.value, file.size)
+        with self._beside_gc(package):
+            raw = self._open_stored(file.digest.value, file.size)
         return open_object(raw, file.digest.value, file.size, printable(relative_path))
 
     def read_file(self, package: str, relative_path: str) -> bytes:
@@ -174,8 +176,19 @@ class StoreReads:
             )
         blake3, size = found.manifest_digest.value, found.manifest_size
         _refuse_collected(found)
-        with open_object(self._open_stored(blake3, size), blake3, size, "the manifest") as stream:
+        with self._beside_gc(package):
+            raw = self._open_stored(blake3, size)
+        with open_object(raw, blake3, size, "the manifest") as stream:
             return stream.read()
+
+    @contextlib.contextmanager
+    def _beside_gc(self, package: str) -> Iterator[None]:
+        """Tell bytes that a gc takes while they are opened from bytes that are lost."""
+        try:
+            yield
+        except ObjectNotFoundError:
+            _refuse_collected(self.get_package(package))
+            raise
 
     def _open_stored(self, blake3: bytes, size: int) -> io.RawIOBase:
         """An object from the first backend that gives it, those that a verify found damaged last."""
@@ -217,14 +230,15 @@ class StoreReads:
             IntegrityError: a stored object is damaged; nothing is left in the directory.
         """
         data = self._manifest_bytes(package)
-        return export.export_directory(
-            manifest.decode(data),
-            data,
-            export.StoredObjects(self._open_stored, self._backend.folder),
-            str(directory),
-            bare=bare,
-            on_progress=on_progress,
-        )
+        with self._beside_gc(package):
+            return export.export_directory(
+                manifest.decode(data),
+                data,
+                export.StoredObjects(self._open_stored, self._backend.folder),
+                str(directory),
+                bare=bare,
+                on_progress=on_progress,
+            )
 
     def export_tar(self, package: str, stream: IO[bytes], *, bare: bool = False) -> ExportResult:
         """Write what `export_package` writes as a tar; the same package gives the same bytes.
@@ -235,7 +249,8 @@ class StoreReads:
             as `export_package`.
         """
         data = self._manifest_bytes(package)
-        return export.export_tar(manifest.decode(data), data, self._open_stored, stream, bare=bare)
+        with self._beside_gc(package):
+            return export.export_tar(manifest.decode(data), data, self._open_stored, stream, bare=bare)
 
     def verification(self, package: str) -> Verification:
         """How well the bytes of a package are checked."""

@@ -47,7 +47,7 @@ def replay(database: Database, *, check: bool = False) -> ReplayResult:
             before = _fingerprint(connection)
             count = views.rebuild(connection, target)
             return ReplayResult(count, before, views.fingerprint(target))
-    with database.write() as connection:
+    with database.write(views=False) as connection:
         before = _fingerprint(connection)
         count = views.replay(connection)
         return ReplayResult(count, before, views.fingerprint(connection))
@@ -73,7 +73,7 @@ def migrate(database: Database, clock: Clock) -> MigrationResult:
     stem = os.path.splitext(database.path)[0]
     stamp = format_moment(clock()).replace(":", "").replace("-", "")
     backup = f"{stem}.v{before}.{stamp}.backup.db"
-    with database.write() as connection:
+    with database.write(views=False) as connection:
         if connection.pragma("user_version") == schema.SCHEMA_VERSION:
             return MigrationResult(schema.SCHEMA_VERSION, schema.SCHEMA_VERSION, None)
         for left in glob.glob(f"{glob.escape(stem)}.v*.backup.db{databases.PARTIAL}"):

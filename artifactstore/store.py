@@ -554,10 +554,14 @@ def _attach(database: Database, backend: Backend, store_id: uuid.UUID) -> None:
     try:
         backend.attach(store_id, create=False)
     except BackendError as error:
+        if error.code != "backend-missing":
+            raise
         with database.read() as connection:
             used = queries.backend_is_used(connection, backend.backend_id)
-        if used or error.code != "backend-missing":
-            raise
+        if used:
+            # Another process may have claimed it, and put objects there, after the look.
+            backend.attach(store_id, create=False)
+            return
         with database.write():
             backend.attach(store_id, create=True)
 

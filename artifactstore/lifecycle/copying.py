@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from artifactstore import events, queries
 from artifactstore.database import fetch
-from artifactstore.errors import IntegrityError, InvalidInputError
+from artifactstore.errors import IntegrityError, InvalidInputError, ObjectNotFoundError
 from artifactstore.lifecycle.repair import record_mended
-from artifactstore.lifecycle.verify import StoredObject
+from artifactstore.lifecycle.verify import StoredObject, live_locations
 from artifactstore.sources import stage
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
@@ -75,7 +76,10 @@ def copy(
         wanted = {row[0]: StoredObject(row[0], row[1], row[2]) for row in rows}
         with target.batch(damaged=damaged) as batch:
             for entry in wanted.values():
-                with source.open(entry.blake3, entry.size) as raw:
+                found = _open(read, source, entry)
+                if found is None:
+                    continue
+                with found as raw:
                     staged, _ = stage(batch, raw)
                 if (staged.digests.blake3, staged.digests.sha256) != (entry.blake3, entry.sha256):
                     raise IntegrityError(
@@ -87,12 +91,10 @@ def copy(
             batch.publish()
         with new_transaction() as transaction:
             gone = set(target.missing((entry.blake3, entry.size) for entry in wanted.values()))
-            # What a gc has released, or removed from the target, meanwhile is not copied now.
-            still = [
-                row
-                for row in rows
-                if row[0] not in gone and _is_stored(transaction.connection, row, source.backend_id)
-            ]
+            # What a gc has released meanwhile is not copied; what it has removed from the target is again.
+            live = [row for row in rows if _is_stored(transaction.connection, row, source.backend_id)]
+            still = [row for row in live if row[0] not in gone]
+            again = [row for row in live if row[0] in gone]
             if still:
                 transaction.record(
                     events.location_added(
@@ -111,7 +113,21 @@ def copy(
                     "a new copy",
                 )
             locations += len(still)
-        after = rows[-1][3]
+        after = again[0][3] - 1 if again else rows[-1][3]
+
+
+def _open(
+    read: Callable[[], AbstractContextManager[Connection]], source: Backend, entry: StoredObject
+) -> io.RawIOBase | None:
+    """The object; None if a gc has taken it meanwhile."""
+    try:
+        return source.open(entry.blake3, entry.size)
+    except ObjectNotFoundError:
+        with read() as connection:
+            if not live_locations(connection, entry.blake3, source.backend_id):
+                return None
+    # A push has brought it back, or it really is missing.
+    return source.open(entry.blake3, entry.size)
 
 
 def _next(connection: Connection, source: str, target: str, chosen: Filter, after: int) -> list[Row]:

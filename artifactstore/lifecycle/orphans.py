@@ -93,8 +93,7 @@ def find(
                         )
                         for each in old
                     ]
-        with read() as connection:
-            missing += list(_missing(connection, backend))
+        missing += _missing(read, backend)
         stale += backend.remove_stale(older_than=older_than, dry_run=not delete)
     return OrphanResult(tuple(orphans), protected, tuple(missing), stale)
 
@@ -139,12 +138,20 @@ def _remove(transaction: Transaction, backend: Backend, old: list[Stored]) -> li
     return removed
 
 
-def _missing(connection: Connection, backend: Backend) -> Iterator[Failure]:
-    rows = fetch(
-        connection,
-        "SELECT DISTINCT blake3 FROM storage_locations WHERE backend_id = ? AND state <> 'deleted'",
-        (backend.backend_id,),
-    )
-    for (blake3,) in rows:
-        if backend.size_of(blake3) is None:
-            yield Failure(blake3, backend.backend_id, MISSING, packages_of(connection, blake3))
+def _missing(read: Callable[[], AbstractContextManager[Connection]], backend: Backend) -> list[Failure]:
+    """Live locations without their object, by a log that is younger than the look at the object."""
+    backend_id = backend.backend_id
+    with read() as connection:
+        rows = fetch(
+            connection,
+            "SELECT DISTINCT blake3 FROM storage_locations WHERE backend_id = ? AND state <> 'deleted'",
+            (backend_id,),
+        )
+        absent = [blake3 for (blake3,) in rows if backend.size_of(blake3) is None]
+    # A gc may have removed it since that state of the log, and a push have brought it back since.
+    with read() as connection:
+        return [
+            Failure(blake3, backend_id, MISSING, packages_of(connection, blake3))
+            for blake3 in absent
+            if _is_live(connection, blake3, backend_id) and backend.size_of(blake3) is None
+        ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from artifactstore import events, queries
 from artifactstore.check import walk_files
 from artifactstore.database import fetch
-from artifactstore.errors import ArtifactStoreError, BackendError
+from artifactstore.errors import ArtifactStoreError, BackendError, ObjectNotFoundError
 from artifactstore.ingest import open_directory
 from artifactstore.lifecycle.verify import Failure, StoredObject, check, live_locations, packages_of
 from artifactstore.sources import file_digests, open_source, stage
@@ -68,6 +69,8 @@ def repair(
 ) -> RepairResult:
     """Heal every failed object of a backend; see `Store.repair`.
 
+    What another call has mended meanwhile, or a gc has taken, is neither healed nor unhealed.
+
     Crash: an object is whole before the log says so; the next repair finds it whole and says it.
     """
     with read() as connection:
@@ -77,18 +80,18 @@ def repair(
     unhealed: list[Unhealed] = []
     for wanted, reason in failed:
         origin = _heal(read, backends, backend, wanted, offered)
-        if origin is None:
-            with read() as connection:
-                failure = Failure(
-                    wanted.blake3, backend.backend_id, reason, packages_of(connection, wanted.blake3)
-                )
-                unhealed.append(Unhealed(failure, _holds(connection, wanted.blake3)))
-            continue
         with new_transaction() as transaction:
-            # Under the lock, since a gc may have come between.
-            if check(backend, wanted) is None:
+            # Under the lock, since a gc, a push or another repair may have come between.
+            connection = transaction.connection
+            if not _is_failed(connection, backend.backend_id, wanted.blake3):
+                continue
+            if origin is not None and check(backend, wanted) is None:
                 record_repaired(transaction, backend.backend_id, wanted.blake3, origin)
                 healed.append(Healed(wanted.blake3, backend.backend_id, origin))
+            else:
+                hurt = packages_of(connection, wanted.blake3)
+                failure = Failure(wanted.blake3, backend.backend_id, reason, hurt)
+                unhealed.append(Unhealed(failure, _holds(connection, wanted.blake3)))
     return RepairResult(tuple(healed), tuple(unhealed))
 
 
@@ -134,6 +137,11 @@ def _failed(connection: Connection, backend_id: str) -> list[tuple[StoredObject,
     return [(StoredObject(blake3, sha256, size), failure) for blake3, sha256, size, failure in rows]
 
 
+def _is_failed(connection: Connection, backend_id: str, blake3: bytes) -> bool:
+    sql = "SELECT 1 FROM storage_locations WHERE backend_id = ? AND blake3 = ? AND state = 'failed'"
+    return bool(fetch(connection, sql, (backend_id, blake3)))
+
+
 def _heal(
     read: Callable[[], AbstractContextManager[Connection]],
     backends: Mapping[str, Backend],
@@ -158,7 +166,8 @@ def _heal(
         source = backends.get(other)
         if source is None or check(source, wanted) is not None:
             continue
-        with source.open(wanted.blake3, wanted.size) as raw:
+        # A gc may have removed it since it was checked.
+        with contextlib.suppress(ObjectNotFoundError), source.open(wanted.blake3, wanted.size) as raw:
             if _put(backend, wanted, raw):
                 return f"backend {other}"
     for digests, path in offered.items():

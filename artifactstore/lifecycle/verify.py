@@ -1,7 +1,8 @@
 """Verify: read objects again, recompute both digests, and say what was found.
 
 Each object is read once, however many packages share it; each of its locations gets an event. Results are
-committed some hundred objects at a time, so a verify that is killed goes on where it was.
+committed some hundred objects at a time, so a verify that is killed goes on where it was. Damage is looked at
+once more under the write lock: a gc may have removed the object meanwhile, a push or a repair have mended it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from artifactstore.workers import Job, Workers
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
@@ -224,19 +225,19 @@ def run(
                 ):
                     complete = False
                     break
-            with new_transaction() as transaction:
-                recorded = replace(transaction, recorded_at=max(transaction.recorded_at, started + 1))
-                places += _record(recorded, backend.backend_id, checked)
-                failures += [
-                    Failure(
-                        wanted.blake3,
-                        backend.backend_id,
-                        failure,
-                        packages_of(transaction.connection, wanted.blake3),
-                    )
-                    for wanted, failure in checked
-                    if failure is not None
-                ]
+            sound = [(wanted, None) for wanted, failure in checked if failure is None]
+            if sound:
+                with new_transaction() as transaction:
+                    places += _record(transaction, started, backend.backend_id, sound)
+            # One by one, so that writers wait no longer than it takes to read an object.
+            for wanted in [wanted for wanted, failure in checked if failure is not None]:
+                with new_transaction() as transaction:
+                    failure = check(backend, wanted)
+                    recorded = _record(transaction, started, backend.backend_id, [(wanted, failure)])
+                    places += recorded
+                    if failure is not None and recorded:
+                        hurt = packages_of(transaction.connection, wanted.blake3)
+                        failures.append(Failure(wanted.blake3, backend.backend_id, failure, hurt))
     return VerifyResult(count, places, size, tuple(failures), complete)
 
 
@@ -287,8 +288,13 @@ def _runs(wanted: list[StoredObject]) -> Iterator[list[StoredObject]]:
         yield run
 
 
-def _record(transaction: Transaction, backend_id: str, checked: list[tuple[StoredObject, str | None]]) -> int:
-    """One event for each live location of each object."""
+def _record(
+    transaction: Transaction,
+    started: int,
+    backend_id: str,
+    checked: Sequence[tuple[StoredObject, str | None]],
+) -> int:
+    """One event for each live location of each object, none older than the verify."""
     drafts = [
         events.location_verified(
             package_id, reference=reference, blake3=wanted.blake3, backend_id=backend_id, failure=failure
@@ -297,7 +303,7 @@ def _record(transaction: Transaction, backend_id: str, checked: list[tuple[Store
         for reference, package_id in live_locations(transaction.connection, wanted.blake3, backend_id)
     ]
     if drafts:
-        transaction.record(drafts)
+        replace(transaction, recorded_at=max(transaction.recorded_at, started + 1)).record(drafts)
     return len(drafts)
 
 

@@ -301,18 +301,38 @@ class LocalBatch(Staging):
     ) -> None:
         super().__init__(root, descriptor, -1, "", distrusted=damaged, keep=keep, known_folders=known_folders)
         self._file_system = file_system
-        self._name = f"{STAGING}/{os.urandom(8).hex()}"
+        self._name = ""
 
     def __enter__(self) -> LocalBatch:
         with translated(self._root):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(STAGING, 0o700, dir_fd=self._root_descriptor)
-            os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
-            self._folder = os.open(
+            while not self._take_folder():
+                pass
+        return self
+
+    def _take_folder(self) -> bool:
+        """Make a staging folder and lock it; false if a clean-up took it for a dead one in between."""
+        self._name = f"{STAGING}/{os.urandom(8).hex()}"
+        os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
+        try:
+            descriptor = os.open(
                 self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root_descriptor
             )
-            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return self
+        except FileNotFoundError:
+            return False
+        try:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_nlink > 0:
+                    self._folder = descriptor
+                    return True
+            return False
+        finally:
+            if self._folder != descriptor:
+                os.close(descriptor)
+                with contextlib.suppress(OSError):
+                    os.rmdir(self._name, dir_fd=self._root_descriptor)
 
     def __exit__(
         self,
@@ -412,27 +432,38 @@ class LocalBatch(Staging):
     def _rename_part(self, staged: list[tuple[bytes, str]]) -> None:
         for blake3, name in staged:
             key = object_key(blake3)
-            if blake3 in self._damaged:
+            damaged = blake3 in self._damaged
+            if damaged:
                 self._set_aside(key)
             try:
-                self._give_name(name, key)
+                self._give_name(name, key, replace=damaged)
             except FileNotFoundError:
                 # The folder was there, but somebody has removed it since.
                 make_leaf(key[:12], self._root_descriptor)
-                self._give_name(name, key)
+                self._give_name(name, key, replace=damaged)
 
-    def _give_name(self, name: str, key: str) -> None:
-        if not self._keep:
-            os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
+    def _give_name(self, name: str, key: str, *, replace: bool) -> None:
+        """Place a staged file.
+
+        Args:
+            replace: another file may stand there; never is there none in between, since another batch
+                may have mended the object and its call have answered.
+        """
+        if self._keep and not replace:
+            # An equal object may be there already.
+            with contextlib.suppress(FileExistsError):
+                os.link(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
             return
-        # An equal object may be there already.
-        with contextlib.suppress(FileExistsError):
-            os.link(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
+        if self._keep:
+            second = f"{name}-{next(self._numbers)}"
+            os.link(name, second, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            name = second
+        os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
 
     def _set_aside(self, key: str) -> None:
-        """Keep a damaged object for those who will ask how it came about.
+        """Keep a damaged object under a second name for those who will ask how it came about.
 
-        Its second name is durable before the first one goes: no power cut takes both.
+        That name is durable before the first one is given to other bytes: no power cut takes both.
         """
         root = self._root_descriptor
         with contextlib.suppress(FileExistsError):
@@ -444,12 +475,10 @@ class LocalBatch(Staging):
         except FileNotFoundError:
             return
         except PermissionError:
-            # A folder stands in its place, which cannot have two names.
+            # A folder, or a file of another user, can only be moved.
             os.rename(key, kept, src_dir_fd=root, dst_dir_fd=root)
         for folder in (_SET_ASIDE, "."):
             sync_path(folder, folder=root, directory=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(key, dir_fd=root)
 
 
 def _sorted_names(folder: str) -> list[str]:

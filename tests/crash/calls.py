@@ -103,6 +103,10 @@ class Place:
         """What was remembered."""
         return self.notes.get(name) or (self.root / f"id-{name}").read_text()
 
+    def has_noted(self, name: str) -> bool:
+        """Whether there is something to remember."""
+        return (self.root / f"id-{name}").exists()
+
     def object(self, data: bytes, *, second: bool = False) -> Path:
         """Where these bytes lie as an object."""
         return (self.second if second else self.home.objects) / object_key(digest_pair(data).blake3)

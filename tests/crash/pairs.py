@@ -1,0 +1,312 @@
+"""Pairs of calls that meet on one store, one row each: the drill of interleavings runs every row.
+
+To add a pair: name two acts and what must be there before, and add one line to `PAIRS`. A call that is not
+an act yet becomes one with the call itself, how to see that it happened, and the refusals that may be the
+right answer because of the other one. Calls with S3 or over HTTP get their rows here too.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from lifecycle.harness import SECOND, flip, truncate
+from store.harness import SAID, read_tree
+
+from artifactstore import schema
+from crash.meeting import ANY_AGE, PERMANENT, TREE, Act, Migration, OldProgram, Opening, Pair, is_sound
+
+if TYPE_CHECKING:
+    from artifactstore import Store
+    from crash.calls import Place
+
+TRANSIENT: dict[str, Any] = {**SAID, "retention_class": "transient"}
+
+
+# What must be there before
+
+
+def _expired(place: Place, store: Store) -> None:
+    """A package of the same bytes that a sweep has marked."""
+    _due(place, store)
+    with place.open() as later:
+        later.sweep(actor="cron")
+
+
+def _due(place: Place, store: Store) -> None:
+    """A package of the same bytes that is expired, and no sweep has come yet."""
+    place.note("gone", store.push(place.tree, **TRANSIENT).package.package_id)
+    place.open(days=2).close()
+
+
+def _held(place: Place, store: Store) -> None:
+    """A package of the same bytes that is expired, but held."""
+    _due(place, store)
+    place.note("hold", store.apply_hold(place.noted("gone"), reason="case 7", actor="ada").hold_id)
+
+
+def _held_after_the_sweep(place: Place, store: Store) -> None:
+    """Like `_expired`, but held since."""
+    _expired(place, store)
+    place.note("hold", store.apply_hold(place.noted("gone"), reason="case 7", actor="ada").hold_id)
+
+
+def _expired_in_both_backends(place: Place, store: Store) -> None:
+    """Like `_expired`; all objects are in the second backend too."""
+    place.note("gone", store.push(place.tree, **TRANSIENT).package.package_id)
+    store.copy(source="local", target=SECOND, actor="ada")
+    with place.open(days=2) as later:
+        later.sweep(actor="cron")
+
+
+def _copied_for_another(place: Place, store: Store) -> None:
+    """Like `_expired_in_both_backends`; a package that stays has the same bytes, but no copies of its own."""
+    _expired_in_both_backends(place, store)
+    place.note("also", store.push(place.tree, **PERMANENT).package.package_id)
+
+
+def _expired_and_damaged(place: Place, store: Store) -> None:
+    """Like `_expired_in_both_backends`; a verify has found an object of it damaged."""
+    _expired_in_both_backends(place, store)
+    flip(place.object(TREE["gone"]))
+    assert store.verify(actor="scrub").failures
+
+
+def _damaged(place: Place, store: Store) -> None:
+    """A verify has found an object damaged of which a second backend has a copy."""
+    store.copy(source="local", target=SECOND, actor="ada")
+    flip(place.object(TREE["shared"]))
+    assert store.verify(actor="scrub").failures
+
+
+def _truncated(place: Place, store: Store) -> None:
+    """An object is too short, and nobody knows it yet."""
+    store.copy(source="local", target=SECOND, actor="ada")
+    truncate(place.object(TREE["shared"]))
+
+
+def _orphaned(place: Place, _store: Store) -> None:
+    """An object lies there that no event names."""
+    orphan = place.object(TREE["gone"])
+    orphan.parent.mkdir(parents=True, exist_ok=True)
+    orphan.write_bytes(TREE["gone"])
+
+
+def _open_package(place: Place, store: Store) -> None:
+    """An open package with a file."""
+    place.note("package", store.create_package(**PERMANENT))
+    store.ingest_file(place.noted("package"), "first", TREE["gone"], actor="ada")
+
+
+def _old_store(place: Place, store: Store) -> None:
+    """The store is of the version before."""
+    store.close()
+    place.home.tamper(f"PRAGMA user_version = {schema.SCHEMA_VERSION - 1}")
+
+
+# What the acts do
+
+
+def _push(place: Place, store: Store, **further: Any) -> object:
+    return store.push(place.tree, **PERMANENT, **further).package.package_id
+
+
+def _ingest_file(place: Place, store: Store) -> object:
+    package = store.create_package(**PERMANENT)
+    store.ingest_file(package, "gone", place.tree / "gone", actor="ada")
+    store.ingest_file(package, "shared", TREE["shared"], actor="ada")
+    store.finalize_package(package, actor="ada")
+    return package
+
+
+def _ingest_directory(place: Place, store: Store) -> object:
+    package = store.create_package(**PERMANENT)
+    store.ingest_directory(package, place.tree, actor="ada")
+    store.finalize_package(package, actor="ada")
+    return package
+
+
+def _gc_then_push(place: Place, store: Store) -> object:
+    store.gc(actor="cron")
+    return _push(place, store)
+
+
+def _verify(_place: Place, store: Store) -> object:
+    # By the packages that a failure hurts: of what it tells, nothing is damaged that nobody needs.
+    return [failure.packages for failure in store.verify(actor="scrub").failures]
+
+
+def _read(place: Place, store: Store) -> object:
+    return {path: store.read_file(place.noted("gone"), path) for path in TREE}
+
+
+def _export(place: Place, store: Store) -> object:
+    target = place.root / f"export-{os.getpid()}"
+    store.export_package(place.noted("gone"), target, bare=True)
+    return read_tree(target)
+
+
+def _is_readable(_place: Place, store: Store, package: object) -> bool:
+    assert isinstance(package, str)
+    return {
+        file.relative_path: store.read_file(package, file.relative_path)
+        for file in store.list_files(package).items
+    } == TREE and store.get_package(package).status == "finalized"
+
+
+def _is_collected(place: Place, store: Store, _value: object) -> bool:
+    """The package went, unless something that keeps it came before."""
+    found = store.explain_retention(place.noted("gone"))
+    kept = bool(found.holds) or found.state.expires_at is None
+    return kept or store.get_package(place.noted("gone")).status == "garbage_collected"
+
+
+def _keeps(place: Place, store: Store, value: object) -> bool:
+    """What keeps a package is there, and so is the package."""
+    found = store.explain_retention(place.noted("gone"))
+    by = [hold.hold_id for hold in found.holds]
+    return (value in by or found.state.expires_at is None) and _is_readable(place, store, place.noted("gone"))
+
+
+def _is_whole(_place: Place, store: Store, value: object) -> bool:
+    """Verify and repair told of no damage but what somebody needs."""
+    return all(packages for packages in value) if isinstance(value, list) else False
+
+
+def _is_copied(place: Place, store: Store, _value: object) -> bool:
+    """Nothing that was there before the copy is left to be copied."""
+    there = [place.noted(name) for name in ("kept", "gone", "also") if place.has_noted(name)]
+    return not any(
+        store.copy(source="local", target=SECOND, actor="ada", package=package).location_count
+        for package in there
+    )
+
+
+PUSH = Act("push", _push, _is_readable)
+PUSH_ONE_KEY = Act("push with a key", lambda p, s: _push(p, s, idempotency_key="key"), _is_readable)
+INGEST_FILE = Act("ingest of files", _ingest_file, _is_readable)
+INGEST_DIRECTORY = Act("ingest of a directory", _ingest_directory, _is_readable)
+ADD_FILE = Act(
+    "ingest into the package",
+    lambda p, s: (
+        s.ingest_file(
+            p.noted("package"), "gone", TREE["gone"], actor="ada", idempotency_key="file"
+        ).relative_path
+    ),
+    lambda p, s, _: s.read_file(p.noted("package"), "gone") == TREE["gone"],
+    frozenset({"package-finalized"}),
+)
+FINALIZE = Act(
+    "finalize",
+    lambda p, s: str(s.finalize_package(p.noted("package"), actor="ada", idempotency_key="seal")),
+    lambda p, s, digest: str(s.get_package(p.noted("package")).manifest_digest) == digest,
+)
+GC = Act("gc", lambda _p, s: s.gc(actor="cron").removed_count, _is_collected)
+GC_BESIDE_RELEASE = Act("gc", GC.call)  # whether it takes the package depends on who comes first
+GC_THEN_PUSH = Act("gc and push", _gc_then_push, _is_readable)
+ORPHANS = Act(
+    "orphans",
+    lambda _p, s: s.orphans(actor="cron", delete=True, older_than=ANY_AGE).missing,
+    lambda _p, _s, missing: missing == (),
+)
+SWEEP = Act("sweep", lambda _p, s: len(s.sweep(actor="cron").marked))
+HOLD = Act(
+    "hold",
+    lambda p, s: s.apply_hold(p.noted("gone"), reason="case 7", actor="ada").hold_id,
+    _keeps,
+    frozenset({"collected"}),
+)
+RELEASE = Act(
+    "release",
+    lambda p, s: s.release_hold(p.noted("gone"), p.noted("hold"), reason="closed", actor="ada").hold_id,
+    lambda p, s, _: not s.explain_retention(p.noted("gone")).holds,
+    frozenset({"hold-released"}),
+)
+EXTEND = Act(
+    "extend",
+    lambda p, s: s.extend_retention(p.noted("gone"), for_ever=True, actor="ada").expires_at,
+    _keeps,
+    frozenset({"not-extendable", "kept-for-ever"}),
+)
+VERIFY = Act("verify", _verify, _is_whole)
+REPAIR = Act(
+    "repair", lambda _p, s: [each.failure.packages for each in s.repair(actor="ada").unhealed], _is_whole
+)
+COPY = Act("copy", lambda _p, s: s.copy(source="local", target=SECOND, actor="ada").size, _is_copied)
+REPLAY = Act("replay", lambda _p, s: s.replay().identical, lambda _p, _s, identical: identical is True)
+EXPORT = Act("export", _export, lambda _p, _s, value: value == TREE, frozenset({"collected"}))
+READ = Act("read", _read, lambda _p, _s, value: value == TREE, frozenset({"collected"}))
+INIT = Opening("init", lambda _p, s: str(s.store_id), lambda _p, s, value: str(s.store_id) == value)
+FIRST_PUSH = Opening("first push", _push, _is_readable)
+MIGRATE = Migration("migrate", lambda _p, _s: None)
+OLD_PUSH = OldProgram("push by the program before", _push, _is_readable, frozenset({"store-too-new"}))
+OLD_REPLAY = OldProgram(
+    "replay by the program before",
+    lambda _p, s: s.replay().identical,
+    refused=frozenset({"store-too-new"}),
+)
+
+
+# What must be true of some pairs beyond what is true of all
+
+
+def _one_package(_place: Place, store: Store, values: list[object]) -> None:
+    assert len(store.list_packages(subject=SAID["subject"]).items) <= 2, "one key made two packages"
+    assert len(set(values)) == 1
+
+
+def _is_mended(place: Place, _store: Store, values: list[object]) -> None:
+    if values:
+        assert is_sound(place, TREE["shared"]), "acknowledged, but the bytes are still damaged"
+
+
+PAIRS: tuple[Pair, ...] = (
+    Pair(PUSH, GC, _expired),
+    Pair(INGEST_FILE, GC, _expired),
+    Pair(INGEST_DIRECTORY, GC, _expired),
+    Pair(PUSH, GC, _expired_in_both_backends),
+    Pair(PUSH, ORPHANS, _orphaned),
+    Pair(INGEST_FILE, ORPHANS, _orphaned),
+    Pair(READ, GC, _expired),
+    Pair(EXPORT, GC, _expired),
+    Pair(GC, GC, _expired),
+    Pair(GC, ORPHANS, _expired),
+    Pair(PUSH, PUSH),
+    Pair(PUSH_ONE_KEY, PUSH_ONE_KEY, then=_one_package),
+    Pair(INGEST_FILE, INGEST_FILE),
+    Pair(INGEST_DIRECTORY, PUSH),
+    Pair(FINALIZE, ADD_FILE, _open_package),
+    Pair(FINALIZE, ORPHANS, _open_package),
+    Pair(PUSH, PUSH, _truncated, damaged=TREE["shared"], then=_is_mended),
+    Pair(INGEST_FILE, PUSH, _damaged, damaged=TREE["shared"], then=_is_mended),
+    Pair(VERIFY, GC, _expired),
+    Pair(VERIFY, GC_THEN_PUSH, _expired),
+    Pair(VERIFY, PUSH, _damaged, damaged=TREE["shared"]),
+    Pair(VERIFY, PUSH, _truncated, damaged=TREE["shared"]),
+    Pair(VERIFY, REPAIR, _damaged, damaged=TREE["shared"]),
+    Pair(REPAIR, GC, _expired_and_damaged, damaged=TREE["gone"]),
+    Pair(REPAIR, GC_THEN_PUSH, _expired_and_damaged, damaged=TREE["gone"]),
+    Pair(REPAIR, PUSH, _damaged, damaged=TREE["shared"]),
+    Pair(REPAIR, REPAIR, _damaged, damaged=TREE["shared"]),
+    Pair(SWEEP, HOLD, _due),
+    Pair(SWEEP, EXTEND, _due),
+    Pair(SWEEP, SWEEP, _due),
+    Pair(SWEEP, RELEASE, _held),
+    Pair(HOLD, GC, _expired),
+    Pair(RELEASE, GC_BESIDE_RELEASE, _held_after_the_sweep),
+    Pair(EXTEND, GC, _expired),
+    Pair(REPLAY, PUSH),
+    Pair(REPLAY, GC, _expired),
+    Pair(MIGRATE, OLD_PUSH, _old_store),
+    Pair(MIGRATE, OLD_REPLAY, _old_store),
+    Pair(MIGRATE, MIGRATE, _old_store),
+    Pair(COPY, GC, _expired),
+    Pair(COPY, GC, _copied_for_another),
+    Pair(COPY, GC_THEN_PUSH, _expired_in_both_backends),
+    Pair(COPY, ORPHANS),
+    Pair(COPY, PUSH),
+    Pair(COPY, COPY),
+    Pair(INIT, INIT, creates=True),
+    Pair(FIRST_PUSH, FIRST_PUSH, creates=True),
+)
+ROWS = {pair.name: pair for pair in PAIRS}

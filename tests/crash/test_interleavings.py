@@ -1,0 +1,155 @@
+"""Two real processes on one store, driven step by step through every pair of calls that may meet."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import shutil
+import traceback
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from crash.calls import Place
+from crash.interleaving import END, Schedule, all_of_two_turns, interleave, some_of_more_turns, start
+from crash.pairs import PAIRS, ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from crash.meeting import Pair
+    from crash.report import Drill
+
+NAME = "interleavings"
+SAMPLE = 24  # schedules of a pair without --full
+TWO_TURNS = 400  # schedules of a pair with two turns in a full run: all of them, unless there are more
+MORE_TURNS = 100  # and with more than two
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one interleaving.
+
+    Args:
+        met: one call stood in its middle when the other one went on.
+        steps: what each did.
+        trouble: what was not true afterwards.
+    """
+
+    schedule: Schedule
+    met: bool
+    steps: tuple[list[str], list[str]]
+    trouble: str = ""
+
+
+def attempt(name: str, schedule: Schedule, prepared: Path) -> Outcome:
+    """One interleaving on a copy of what was prepared, in a process of the pool."""
+    pair = ROWS[name]
+    root = prepared.with_name(f"{prepared.name}-{os.getpid()}")
+    shutil.copytree(prepared, root)
+    place = Place(root)
+    steps: tuple[list[str], list[str]] = [], []
+    met, trouble = False, ""
+    try:
+        one, other = processes = start((partial(pair.one.run, place), partial(pair.other.run, place)))
+        steps = one.taken, other.taken
+        met = interleave(processes, schedule)
+        pair.check(place, (one.answer, other.answer))
+    except Exception:  # noqa: BLE001 - the test reports all of them
+        taken = [f"{act.name}: {', '.join(done)}" for act, done in zip(pair.acts, steps, strict=True)]
+        trouble = "\n".join([f"{name}: {schedule}", *taken, traceback.format_exc()])
+    shutil.rmtree(root)
+    return Outcome(schedule, met, steps, trouble)
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """Processes that have everything imported and no store open, so that their forks begin at once."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=gc.freeze) as workers:
+        yield workers
+
+
+def prepared(pair: Pair, root: Path) -> Path:
+    place = Place(root / "prepared")
+    place.root.mkdir()
+    pair.set_up(place)
+    return place.root
+
+
+def test_the_drill_sees_the_steps_of_a_gc(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
+    name = "push x gc, expired"
+    outcome = pool.submit(attempt, name, Schedule(1, ()), prepared(ROWS[name], tmp_path)).result()
+    assert not outcome.trouble
+    # The release of one package, the removal of its two objects, and nothing that is left.
+    steps = [step.partition(" ")[0] for step in outcome.steps[1]]
+    assert [step for step in steps if step in {"begin", "unlink", "commit"}] == [
+        "begin", "commit", "begin", "unlink", "unlink", "commit", "begin", "commit",
+    ]  # fmt: skip
+
+
+OPENS, PLACES, TAKES_OVER, UNLINKS = "open blake3", "link blake3", "rename blake3", "unlink blake3"
+CHOSEN: tuple[tuple[str, Schedule], ...] = (
+    # A gc dies in the removal beside an ingest, which costs bytes in simpler protocols.
+    ("push x gc, expired", Schedule(0, ("begin", UNLINKS, 0, 2, 0), dies=True)),
+    ("ingest of files x gc, expired", Schedule(0, (PLACES, "commit", "begin", "commit", 0), dies=True)),
+    # From here on each lost something once, or accused somebody without reason.
+    # A clean-up removes, or has locked, the staging folder that was made a moment ago.
+    ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", END))),
+    ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", "rmdir tmp"))),
+    # A gc takes the bytes while they are opened: the package is collected, not damaged.
+    ("read x gc, expired", Schedule(0, (OPENS, END))),
+    ("export x gc, expired", Schedule(0, (OPENS, END))),
+    ("gc x orphans, expired", Schedule(1, ("stat blake3", END))),
+    ("verify x gc, expired", Schedule(0, (OPENS, END))),
+    # What is bad when it is read may be whole when that is recorded.
+    ("verify x gc and push, expired", Schedule(0, (OPENS, "mkdir tmp", "begin", END))),
+    ("verify x repair, damaged", Schedule(0, ("begin", END))),
+    ("verify x push, damaged", Schedule(0, ("begin", END))),
+    # The copy goes between two looks at it.
+    ("repair x gc, expired and damaged", Schedule(0, (OPENS, 0, OPENS, 0, OPENS, END))),
+    ("copy x gc, expired", Schedule(0, (OPENS, END))),
+    # What the target had is removed before the copy can name it.
+    ("copy x gc, copied for another", Schedule(0, ("begin", END))),
+    # Two calls mend one object; the second one dies when it has set aside what the first one has written.
+    ("push x push, truncated", Schedule(1, ("barrier", END, TAKES_OVER, 0, 1, 0), dies=True)),
+    # Two make the store; one looks for the marker of the root before the other one claims and uses it.
+    ("first push x first push", Schedule(0, ("attach", 0, 1, END))),
+    # An old program goes on after the migration.
+    ("migrate x push by the program before, old store", Schedule(1, ("begin", END))),
+)
+
+
+@pytest.mark.parametrize(("name", "schedule"), CHOSEN, ids=[name for name, _ in CHOSEN])
+def test_chosen_interleavings(
+    pool: ProcessPoolExecutor, tmp_path: Path, name: str, schedule: Schedule
+) -> None:
+    outcome = pool.submit(attempt, name, schedule, prepared(ROWS[name], tmp_path)).result()
+    assert outcome.met
+    assert not outcome.trouble, outcome.trouble
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
+def test_every_interleaving_of_two_calls(
+    pool: ProcessPoolExecutor, tmp_path: Path, drill: Drill, pair: Pair
+) -> None:
+    root = prepared(pair, tmp_path)
+    alone = [pool.submit(attempt, pair.name, Schedule(first, ()), root).result() for first in (0, 1)]
+    assert [outcome.trouble for outcome in alone] == ["", ""]
+    one, other = (max(len(outcome.steps[number]) for outcome in alone) for number in (0, 1))
+    every = list(all_of_two_turns((one, other)))
+    some = every if len(every) <= TWO_TURNS else drill.random.sample(every, TWO_TURNS)
+    more = some_of_more_turns((one, other), drill.random, MORE_TURNS)
+    schedules = drill.sample([*some, *more], at_most=SAMPLE)
+    outcomes = list(pool.map(partial(attempt, pair.name, prepared=root), schedules))
+    troubles = [outcome.trouble for outcome in outcomes if outcome.trouble]
+    drill.count(
+        NAME, tried=len(schedules), fired=sum(outcome.met for outcome in outcomes), violations=len(troubles)
+    )
+    assert not troubles, "\n\n".join([f"{len(troubles)} of {len(schedules)} are bad", *troubles[:3]])
