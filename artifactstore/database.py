@@ -188,21 +188,10 @@ class Database:
                 raise IntegrityError(message, hint="run `artifactstore replay`", code="schema-changed")
         return version
 
-    def _connect(self, *pragmas: tuple[str, object]) -> Connection:
-        """A new connection.
-
-        Args:
-            pragmas: what it needs besides the rules that hold for all.
-        """
+    def _connect(self) -> Connection:
         connection = Connection(self.path, flags=_FLAGS)
-        try:
+        with _closed_on_error(connection):
             self._configure(connection)
-            for name, value in pragmas:
-                connection.pragma(name, value)
-        except BaseException:
-            # Not when the error is forgotten: an open descriptor would go on sharing locks with later ones.
-            connection.close()
-            raise
         return connection
 
     def _configure(self, connection: Connection) -> None:
@@ -236,7 +225,8 @@ class Database:
             try:
                 connection = self._readers.pop()
             except IndexError:
-                connection = self._connect(("query_only", True))
+                connection = self._connect()
+                connection.pragma("query_only", True)
             try:
                 connection.execute("BEGIN DEFERRED")
                 yield connection
@@ -271,8 +261,11 @@ class Database:
         """
         with _translated(self.path), self._writers_turn() as lock_file:
             if self._writer is None:
-                # A restored backup comes with a rollback journal, under which FULL can lose a commit.
-                self._writer = self._connect(("journal_mode", "wal"))
+                writer = self._connect()
+                with _closed_on_error(writer):
+                    # A restored backup comes with a rollback journal, under which FULL can lose a commit.
+                    writer.pragma("journal_mode", "wal")
+                self._writer = writer
             with self._writer as connection:
                 what = acknowledged.lost(connection, acknowledged.noted(lock_file))
                 if what is not None:
@@ -413,6 +406,16 @@ def add_indexes(connection: Connection) -> None:
     """Give the views of a scratch database the indexes of a store."""
     for statement in schema.INDEX_STATEMENTS:
         connection.execute(schema.statement_text(statement))
+
+
+@contextlib.contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    """Close a connection that cannot be used at once, and not when its error is forgotten."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 @contextlib.contextmanager
