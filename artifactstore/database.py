@@ -136,7 +136,7 @@ class Database:
                     if connection.execute("SELECT count(*) FROM sqlite_schema").get:
                         raise _not_a_store(self.path, "it holds another application's tables")
                     connection.pragma("journal_mode", "wal")
-                    with connection:
+                    with _transaction(connection):
                         for statement in (
                             *schema.EVENT_STATEMENTS,
                             *schema.VIEW_STATEMENTS,
@@ -266,7 +266,7 @@ class Database:
                     # A restored backup comes with a rollback journal, under which FULL can lose a commit.
                     writer.pragma("journal_mode", "wal")
                 self._writer = writer
-            with self._writer as connection:
+            with _transaction(self._writer) as connection:
                 what = acknowledged.lost(connection, acknowledged.noted(lock_file))
                 if what is not None:
                     raise _shortened(self.path, what)
@@ -406,6 +406,23 @@ def add_indexes(connection: Connection) -> None:
     """Give the views of a scratch database the indexes of a store."""
     for statement in schema.INDEX_STATEMENTS:
         connection.execute(schema.statement_text(statement))
+
+
+@contextlib.contextmanager
+def _transaction(connection: Connection) -> Iterator[Connection]:
+    """Commit when the block ends, undo when it raises.
+
+    The connection's own context undoes in any case, which is an error of its own where the disk's error has
+    ended the transaction already, and hides that one.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 @contextlib.contextmanager
