@@ -163,7 +163,7 @@ def _values(value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, int):
         yield from (("flip", value ^ (1 << bit)) for bit in (0, 1, 7, 31, 40))
         yield "truncate", None
-        yield "truncate", value // 10
+        yield from (("truncate", part) for part in (0, value // 10) if part != value)
         yield "extend", value * 10 + 1 if value < 1 << 59 else -value
     else:
         data = value.encode() if isinstance(value, str) else bytes(value)  # type: ignore[call-overload]

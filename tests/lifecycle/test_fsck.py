@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from artifactstore import codec, events
-from lifecycle.harness import DAY, delete, flip, swap, truncate
+from lifecycle.harness import DAY, SECOND, delete, flip, swap, truncate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -340,3 +340,34 @@ def test_fsck_names_what_it_may_not_read(life: Life) -> None:
     digest = life.store.get_file(package, "data").digest
     assert lines == [f"objects: {digest} in backend local: unreadable; needed by package {package}"]
     os.chmod(path, 0o400)
+
+
+def test_an_event_without_content_is_named(life: Life) -> None:
+    """What no statement can write, a damaged page can hold."""
+    life.push(CONTENT)
+    middle = life.newest() - 1
+    with contextlib.closing(life.home.connect()) as connection:
+        [(sql,)] = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'events'").fetchall()
+        connection.pragma("writable_schema", True)
+        loose = "UPDATE sqlite_schema SET sql = ? WHERE name = 'events'"
+        connection.execute(loose, (str(sql).replace("BLOB NOT NULL", "BLOB"),))
+        connection.pragma("writable_schema", "RESET")
+        tamper(life, f"UPDATE events SET payload = NULL, leaf_hash = NULL WHERE sequence = {middle}")  # noqa: S608
+        connection.pragma("writable_schema", True)
+        connection.execute(loose, (sql,))
+        connection.pragma("writable_schema", "RESET")
+    lines = found(life, read=True)
+    life.planted += ["NULL value in events.", f"log: event {middle} does not have its leaf hash"]
+    assert [line for line in lines if not line.startswith("database: NULL value")] == life.planted[1:]
+
+
+@pytest.mark.parametrize("content", ["", '{"format": 7, "store_id": "6f1c4b0e-9d52-4c57-8a3e-2f0b7d9c1e48"}'])
+def test_a_copy_whose_marker_is_damaged_is_named_and_nothing_in_it(life: Life, content: str) -> None:
+    life.push(CONTENT)
+    life.store.copy(source="local", target=SECOND, actor="ada")
+    (life.root / SECOND / "artifactstore.json").write_text(content)
+    life.reopen()
+    (line,) = found(life, read=True)
+    assert line.startswith(f"objects: backend {SECOND}: ")
+    assert str(life.root / SECOND) in line
+    life.planted.append(line)
