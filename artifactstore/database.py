@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from artifactstore import forks, schema
+from artifactstore import acknowledged, forks, schema
 from artifactstore.errors import (
     AccessError,
     ArtifactStoreError,
@@ -30,6 +30,7 @@ from artifactstore.objects.durability import make_folders, sync_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any
 
     Row = tuple[Any, ...]
@@ -129,7 +130,7 @@ class Database:
             with contextlib.suppress(FileExistsError):
                 # SQLite would make it readable for all; -wal and -shm take its mode.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            with self._writers_turn():
+            with self._writers_turn() as lock_file:
                 connection = self._connect()
                 try:
                     if connection.pragma("user_version") or connection.pragma("application_id"):
@@ -137,7 +138,7 @@ class Database:
                     if connection.execute("SELECT count(*) FROM sqlite_schema").get:
                         raise _not_a_store(self.path, "it holds another application's tables")
                     connection.pragma("journal_mode", "wal")
-                    with connection:
+                    with _transaction(connection):
                         for statement in (
                             *schema.EVENT_STATEMENTS,
                             *schema.VIEW_STATEMENTS,
@@ -147,6 +148,7 @@ class Database:
                         connection.pragma("application_id", schema.APPLICATION_ID)
                         connection.pragma("user_version", schema.SCHEMA_VERSION)
                         fill(connection)
+                    acknowledged.note(lock_file, acknowledged.newest(connection))
                 finally:
                     connection.close()
             sync_path(os.path.dirname(self.path), directory=True)
@@ -211,6 +213,11 @@ class Database:
 
     def _connect(self) -> Connection:
         connection = Connection(self.path, flags=_FLAGS)
+        with _closed_on_error(connection):
+            self._configure(connection)
+        return connection
+
+    def _configure(self, connection: Connection) -> None:
         connection.set_busy_timeout(int(self._busy_timeout * 1000))
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
@@ -226,9 +233,12 @@ class Database:
         connection.pragma("mmap_size", 0)
         connection.pragma("temp_store", "MEMORY")
         connection.pragma("journal_size_limit", 64 << 20)
-        return connection
 
     # Reading
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Turns what SQLite raises in the block into errors of ours, for those who go on after one."""
+        return _translated(self.path)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -273,20 +283,38 @@ class Database:
         Raises:
             BusyError: another writer held the store for longer than the timeout.
             StateError: another program has migrated the store since it was opened.
+            IntegrityError: the log has lost events that were acknowledged.
         """
-        with _translated(self.path), self._writers_turn():
+        with _translated(self.path), self._writers_turn() as lock_file:
             if self._writer is None:
                 writer = self._connect()
-                # A restored backup comes with a rollback journal, under which FULL can lose a commit.
-                writer.pragma("journal_mode", "wal")
+                with _closed_on_error(writer):
+                    # A restored backup comes with a rollback journal, under which FULL can lose a commit.
+                    writer.pragma("journal_mode", "wal")
                 self._writer = writer
-            with self._writer:
+            with _transaction(self._writer) as connection:
                 # This program would fill the views as its own version has them.
-                self._check_version(self._writer, views=views)
-                yield self._writer
+                self._check_version(connection, views=views)
+                what = acknowledged.lost(connection, acknowledged.noted(lock_file))
+                if what is not None:
+                    raise _shortened(self.path, what)
+                yield connection
+                newest = acknowledged.newest(connection)
+            acknowledged.note(lock_file, newest)
+
+    def last_acknowledged(self) -> acknowledged.Head | None:
+        """The last event that a caller was told of; None if that is not known."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(f"{self.path}.lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                return acknowledged.noted(descriptor)
+            finally:
+                os.close(descriptor)
+        return None
 
     @contextlib.contextmanager
-    def _writers_turn(self) -> Iterator[None]:
+    def _writers_turn(self) -> Iterator[int]:
+        """Wait for the turn and keep it until the block ends; gives the descriptor of the lock file."""
         self._refuse_closed()
         deadline = time.monotonic() + self._busy_timeout
         if not self._write_lock.acquire(timeout=self._busy_timeout):
@@ -299,7 +327,7 @@ class Database:
             descriptor = self._lock_descriptor
             self._wait_for_lock_file(descriptor, deadline)
             try:
-                yield
+                yield descriptor
             finally:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
@@ -409,6 +437,50 @@ def views_are_whole(connection: Connection) -> bool:
     return {schema.statement_text(text) for text in expected} == _statements(connection)
 
 
+def foreign_names(connection: Connection) -> list[str]:
+    """Tables, indexes and triggers that are not as in a new store, with all that SQLite notes of them."""
+    sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+    found = {(*row[:3], row[3] and schema.statement_text(row[3])) for row in fetch(connection, sql)}
+    with scratch() as model:
+        for statement in (*schema.EVENT_STATEMENTS, *schema.INDEX_STATEMENTS):
+            model.execute(schema.statement_text(statement))
+        expected = {(*row[:3], row[3] and schema.statement_text(row[3])) for row in fetch(model, sql)}
+    return sorted({str(row[1]) for row in found ^ expected})
+
+
+def add_indexes(connection: Connection) -> None:
+    """Give the views of a scratch database the indexes of a store."""
+    for statement in schema.INDEX_STATEMENTS:
+        connection.execute(schema.statement_text(statement))
+
+
+@contextlib.contextmanager
+def _transaction(connection: Connection) -> Iterator[Connection]:
+    """Commit when the block ends, undo when it raises.
+
+    The connection's own context undoes in any case, which is an error of its own where the disk's error has
+    ended the transaction already, and hides that one.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextlib.contextmanager
+def _closed_on_error(connection: Connection) -> Iterator[None]:
+    """Close a connection that cannot be used at once, and not when its error is forgotten."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
 @contextlib.contextmanager
 def scratch() -> Iterator[Connection]:
     """An empty database of its own for a trial replay; SQLite spills it to a temporary file if it grows."""
@@ -425,6 +497,15 @@ def scratch() -> Iterator[Connection]:
 
 def _busy(path: str, timeout: float) -> BusyError:
     return BusyError(f"another writer has held {path} for more than {timeout:g} s", hint="try again later")
+
+
+def _shortened(path: str, what: str) -> IntegrityError:
+    return IntegrityError(
+        f"the log of {path} has lost events: {what}",
+        hint=f"restore {path}-wal or a newer backup; to go on without them, close all programs that use the"
+        f" store and remove {path}.lock",
+        code="log-shortened",
+    )
 
 
 def _not_a_store(path: str, reason: str) -> StateError:
@@ -450,8 +531,12 @@ def _translated(path: str) -> Iterator[None]:
     except apsw.CantOpenError as error:
         message = f"cannot open {path}: {error}"
         raise AccessError(message, hint="check the path, its permissions and that it is no link") from error
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"a text in {path} is damaged: {error}", code="database-damaged") from error
     except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise IntegrityError(f"{path} is damaged or not SQLite: {error}", code="database-damaged") from error
+        # What SQLite says may hold bytes of the damaged file.
+        said = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(error))
+        raise IntegrityError(f"{path} is damaged or not SQLite: {said}", code="database-damaged") from error
     except apsw.IOError as error:
         raise BackendError(f"reading or writing {path} failed: {error}", retryable=True) from error
     except apsw.ConstraintError as error:

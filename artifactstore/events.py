@@ -387,7 +387,7 @@ def store_id(connection: Connection) -> bytes:
             if event.payload["format"] != FORMAT:
                 raise IntegrityError(f"the log has format {event.payload['format']!r}, not {FORMAT}")
             return found
-    raise IntegrityError("the log does not begin with the creation of a store")
+    raise IntegrityError("event 1 is not the creation of a store, with which every log begins")
 
 
 def event_id_of(connection: Connection, sequence: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from artifactstore import events, queries
+from artifactstore import acknowledged, events, queries
 from artifactstore.errors import ArtifactStoreError
 from artifactstore.model import ComponentHealth, Health
 from artifactstore.moment import format_moment
@@ -29,7 +29,9 @@ def probe(database: Database, backends: Iterable[Backend], clock: Clock) -> Heal
     moments: list[int] = []
     try:
         database.check()
+        last = database.last_acknowledged()
         with database.read() as connection:
+            lost = acknowledged.lost(connection, last)
             store_id = uuid.UUID(bytes=events.store_id(connection))
             newest = events.newest_moment(connection)
             for backend in backends:
@@ -48,7 +50,9 @@ def probe(database: Database, backends: Iterable[Backend], clock: Clock) -> Heal
         unknown = ComponentHealth(healthy=False, reasons=("not looked at: the database must come first",))
         return Health(ComponentHealth(healthy=False, reasons=(_reason(error),)), unknown)
     return Health(
-        ComponentHealth(healthy=True),
+        ComponentHealth(
+            healthy=lost is None, reasons=() if lost is None else (f"the log is not whole: {lost}",)
+        ),
         ComponentHealth(healthy=not problems, reasons=tuple(problems)),
         warnings,
         min(moments, default=None),

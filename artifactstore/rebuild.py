@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from artifactstore import database as databases
 from artifactstore import schema, views
+from artifactstore.errors import IntegrityError
 from artifactstore.model import ReplayResult
 from artifactstore.moment import format_moment
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from artifactstore.database import Connection, Database
     from artifactstore.moment import Clock
 
-UNREADABLE = "unreadable"  # the fingerprint of views whose tables are not what they should be
+UNREADABLE = (
+    "unreadable"  # the fingerprint of views whose tables, or their bytes, are not what they should be
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +47,24 @@ def replay(database: Database, *, check: bool = False) -> ReplayResult:
     database.check(views=False)
     if check:
         with database.read() as connection, databases.scratch() as target:
-            before = _fingerprint(connection)
+            before = fingerprint(database, connection)
             count = views.rebuild(connection, target)
             return ReplayResult(count, before, views.fingerprint(target))
     with database.write(views=False) as connection:
-        before = _fingerprint(connection)
+        before = fingerprint(database, connection)
         count = views.replay(connection)
         return ReplayResult(count, before, views.fingerprint(connection))
 
 
-def _fingerprint(connection: Connection) -> str:
-    return views.fingerprint(connection) if databases.views_are_whole(connection) else UNREADABLE
+def fingerprint(database: Database, connection: Connection) -> str:
+    """The fingerprint of the views, or that they cannot be read."""
+    if not databases.views_are_whole(connection):
+        return UNREADABLE
+    try:
+        with database.translated():
+            return views.fingerprint(connection)
+    except IntegrityError:
+        return UNREADABLE
 
 
 def migrate(database: Database, clock: Clock) -> MigrationResult:

@@ -141,7 +141,7 @@ class Store(LifecycleCalls):
             for name, each in backends.items():
                 try:
                     _attach(file, each, store_id)
-                except (BackendError, AccessError) as error:
+                except (BackendError, AccessError, StateError) as error:
                     if each is backend:
                         raise
                     # The store works without a copy; health says that it is away.

@@ -300,6 +300,10 @@ def fingerprint(connection: Connection) -> str:
     for name, key in schema.VIEW_KEYS.items():
         digest.update(codec.encode_ordered(name))
         rows = connection.execute(f"SELECT * FROM {name} ORDER BY {key}")
-        while block := list(islice(rows, _ROWS)):
-            digest.update(codec.encode_sequence(block))
+        try:
+            while block := list(islice(rows, _ROWS)):
+                digest.update(codec.encode_sequence(block))
+        finally:
+            # A statement that damage has ended would keep the table from being dropped.
+            rows.close(True)
     return f"sha256:{digest.hexdigest()}"

@@ -236,5 +236,7 @@ def fsck(
             f" {count_text(result.event_count, 'event')}, {count_text(result.package_count, 'package')},"
             f" {count_text(result.location_count, 'location')}"
         )
+        if any(finding.part == "views" for finding in result.findings):
+            run.note("`artifactstore replay` rebuilds the views")
     if not result.clean:
         raise typer.Exit(FINDINGS)

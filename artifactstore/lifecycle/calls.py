@@ -359,7 +359,7 @@ class LifecycleCalls(StoreReads):
         """
         from artifactstore.lifecycle import fsck
 
-        return fsck.fsck(self._database, self._backends, self.store_id, read=read)
+        return fsck.fsck(self._database, self._backends, self._unavailable, self.store_id, read=read)
 
     def _backend_named(self, backend: str | None) -> Backend:
         """A backend whose place is there: an unmounted volume must not pass for a store without objects."""

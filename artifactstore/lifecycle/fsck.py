@@ -1,4 +1,9 @@
-"""Fsck: log, views and objects agree. The checker behind the command, and behind the tests."""
+"""Fsck: log, views and objects agree. The checker behind the command, and behind the tests.
+
+Each part is judged by what was found sound before it, so that one fault does not accuse what depends on it:
+the views by the log if that is whole; objects and manifests by the views, or by what a replay makes of the
+log where the views or their indexes are damaged; objects by their own names where nothing else is left.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,23 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import codec, events, manifest, queries, rebuild
+from artifactstore import database as databases
+from artifactstore import manifest, queries, rebuild, schema, views
 from artifactstore.database import fetch
 from artifactstore.errors import ArtifactStoreError, IntegrityError
-from artifactstore.lifecycle.verify import StoredObject, check
+from artifactstore.lifecycle import inspection
+from artifactstore.lifecycle.comparison import View
+from artifactstore.lifecycle.verify import MISSING, StoredObject, check, packages_of
 from artifactstore.reader import open_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from artifactstore.database import Connection, Database, Row
     from artifactstore.objects.backend import Backend
+
+
+_NAMED = 3  # packages that are named beside a damaged object
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,56 +60,112 @@ class FsckResult:
 
 
 def fsck(
-    database: Database, backends: Mapping[str, Backend], store_id: uuid.UUID, *, read: bool
+    database: Database,
+    backends: Mapping[str, Backend],
+    unavailable: Mapping[str, Backend],
+    store_id: uuid.UUID,
+    *,
+    read: bool,
 ) -> FsckResult:
     """Check a whole store; see `Store.fsck`. Changes nothing."""
-    with database.read() as connection:
-        findings = [Finding("database", line) for line in _integrity(connection)]
-        findings += [Finding("log", line) for line in _log(connection)]
-        newest = events.newest_sequence(connection)
-        used = fetch(connection, "SELECT count(*) FROM storage_locations WHERE state <> 'deleted'")[0][0]
-        packages = fetch(connection, "SELECT count(*) FROM artifact_packages")[0][0]
-        findings += [Finding("objects", line) for line in _objects(connection, backends, read=read)]
-        findings += [Finding("manifests", line) for line in _manifests(connection, backends, store_id)]
-        findings += [Finding("retention", line) for line in _retention(connection)]
-    try:
-        replayed = rebuild.replay(database, check=True)
-        if not replayed.identical:
-            findings.append(
-                Finding("views", "they are not what the log says; `artifactstore replay` mends them")
-            )
-    except ArtifactStoreError as error:
-        findings.append(Finding("views", f"the log cannot be replayed: {error.message}"))
-    return FsckResult(newest, used, packages, tuple(findings))
+    # Before the snapshot: the log can only have grown since.
+    last = database.last_acknowledged()
+    with database.read() as connection, databases.scratch() as replayed:
+        found = _Findings(database)
+        whole = found.add("database", inspection.schema(connection))
+        found.add("database", inspection.file(connection))
+        found.add("log", inspection.log(database, connection, last))
+        if "log" not in found.parts and found.add("log", _replay(database, connection, replayed)):
+            identical = rebuild.fingerprint(database, connection) == views.fingerprint(replayed)
+            if whole and (found.parts or not identical):
+                for name in schema.VIEW_KEYS:
+                    found.add("views", View(name, connection, replayed).differences())
+            sound = replayed if found.parts else connection
+        elif "database" not in found.parts or inspection.views_are_sound(database, connection):
+            sound = connection
+        else:
+            # There is nothing to judge anything by.
+            found.add("objects", _named_wrong(backends) if read else ())
+            return FsckResult(inspection.newest(database, connection), 0, 0, tuple(found))
+        if sound is replayed:
+            databases.add_indexes(replayed)
+        found.add("objects", _places(backends, unavailable, store_id))
+        found.add("objects", _objects(sound, backends, unavailable, read=read))
+        found.add("manifests", _manifests(sound, backends, store_id))
+        found.add("retention", _retention(sound))
+        live = "SELECT count(*) FROM storage_locations WHERE state <> 'deleted'"
+        packages = "SELECT count(*) FROM artifact_packages"
+        return FsckResult(
+            inspection.newest(database, connection),
+            fetch(sound, live)[0][0],
+            fetch(sound, packages)[0][0],
+            tuple(found),
+        )
 
 
-def _integrity(connection: Connection) -> Iterator[str]:
-    for (line,) in fetch(connection, "PRAGMA integrity_check"):
-        if line != "ok":
-            yield str(line)
+class _Findings:
+    """What was found so far."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._found: dict[Finding, None] = {}
 
-def _log(connection: Connection) -> Iterator[str]:
-    """Gapless, canonical, hashed right, and time does not run backwards."""
-    expected, newest = 1, 0
-    rows: Iterator[Row] = iter(connection.execute("SELECT * FROM events ORDER BY sequence"))
-    for sequence, event_id, kind, package_id, actor, recorded_at, payload, leaf in rows:
-        if sequence != expected:
-            yield f"after event {expected - 1} comes {sequence}"
-        expected = int(sequence) + 1
-        columns = (sequence, event_id, kind, package_id, actor, recorded_at, payload)
-        if events.leaf_hash(*columns) != leaf:
-            yield f"event {sequence} does not have its leaf hash"
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self._found)
+
+    @property
+    def parts(self) -> set[str]:
+        """The parts that something was found in."""
+        return {finding.part for finding in self._found}
+
+    def add(self, part: str, lines: Iterable[str]) -> bool:
+        """Take what is found in a part; where the file itself is damaged, that is one more finding.
+
+        Returns:
+            True if nothing was found.
+        """
+        before = len(self._found)
         try:
-            codec.decode(payload)
+            with self._database.translated():
+                for line in lines:
+                    self._found[Finding(part, line)] = None
         except IntegrityError as error:
-            yield f"the payload of event {sequence} is {error.message}"
-        if int(recorded_at) < newest:
-            yield f"event {sequence} was recorded before the one in front of it"
-        newest = int(recorded_at)
+            self._found[Finding("database", error.message)] = None
+        return len(self._found) == before
 
 
-def _objects(connection: Connection, backends: Mapping[str, Backend], *, read: bool) -> Iterator[str]:
+def _replay(database: Database, connection: Connection, replayed: Connection) -> Iterator[str]:
+    try:
+        with database.translated():
+            views.rebuild(connection, replayed)
+    except ArtifactStoreError as error:
+        yield f"it cannot be replayed: {error.message}"
+
+
+def _places(
+    backends: Mapping[str, Backend], unavailable: Mapping[str, Backend], store_id: uuid.UUID
+) -> Iterator[str]:
+    for backend_id, backend in (*backends.items(), *unavailable.items()):
+        for problem in backend.problems(store_id):
+            yield f"backend {backend_id}: {problem}"
+
+
+def _named_wrong(backends: Mapping[str, Backend]) -> Iterator[str]:
+    """Objects whose bytes do not have the digest that is their name."""
+    for backend_id, backend in backends.items():
+        for stored in backend.stored():
+            failure = check(backend, StoredObject(stored.blake3, None, stored.size))
+            if failure is not None:
+                yield f"blake3:{stored.blake3.hex()} in backend {backend_id}: {failure}"
+
+
+def _objects(
+    connection: Connection,
+    backends: Mapping[str, Backend],
+    unavailable: Mapping[str, Backend],
+    *,
+    read: bool,
+) -> Iterator[str]:
     """Every live location has its bytes; no object is without an owner."""
     rows = fetch(
         connection,
@@ -110,22 +177,23 @@ def _objects(connection: Connection, backends: Mapping[str, Backend], *, read: b
     owned: dict[str, set[bytes]] = {backend_id: set() for backend_id in backends}
     for backend_id, blake3, sha256, size, state in rows:
         name = f"blake3:{blake3.hex()} in backend {backend_id}"
+        if backend_id in unavailable:
+            continue
         if backend_id not in backends:
             yield f"{name}: the backend is not configured"
             continue
         owned[backend_id].add(blake3)
+        failure: str | None = None
         if state == "failed":
-            yield f"{name}: a verify found it damaged"
-            continue
-        backend = backends[backend_id]
-        if read:
-            failure = check(backend, StoredObject(blake3, sha256, size))
-            if failure is not None:
-                yield f"{name}: {failure}"
-            continue
-        found = backend.size_of(blake3)
-        if found != size:
-            yield f"{name}: " + ("missing" if found is None else f"{found} bytes instead of {size}")
+            failure = "a verify found it damaged"
+        elif read:
+            failure = check(backends[backend_id], StoredObject(blake3, sha256, size))
+        else:
+            found = backends[backend_id].size_of(blake3)
+            if found != size:
+                failure = MISSING if found is None else f"{found} bytes instead of {size}"
+        if failure is not None:
+            yield f"{name}: {failure}; needed by {_packages(connection, blake3)}"
     pending = {
         (blake3, backend_id)
         for blake3, backend_id in fetch(connection, "SELECT blake3, backend_id FROM pending_deletions")
@@ -136,6 +204,12 @@ def _objects(connection: Connection, backends: Mapping[str, Backend], *, read: b
                 yield f"blake3:{stored.blake3.hex()} in backend {backend_id}: no location names it"
 
 
+def _packages(connection: Connection, blake3: bytes) -> str:
+    found = packages_of(connection, blake3)
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return f"package {', '.join(found[:_NAMED])}{more}"
+
+
 def _manifests(connection: Connection, backends: Mapping[str, Backend], store_id: uuid.UUID) -> Iterator[str]:
     """The manifest of each package that still has its bytes says what the views say."""
     rows = fetch(
@@ -143,13 +217,17 @@ def _manifests(connection: Connection, backends: Mapping[str, Backend], store_id
         "SELECT p.sequence, p.manifest_blake3, p.manifest_size, p.manifest_sha256, p.content_digest,"
         " l.backend_id FROM artifact_packages p JOIN storage_locations l ON l.blake3 = p.manifest_blake3"
         " AND l.package_sequence = p.sequence AND l.state = 'stored'"
-        " WHERE p.status = 'finalized' GROUP BY p.sequence",
+        " WHERE p.status = 'finalized'",
     )
-    for sequence, blake3, size, sha256, content_digest, backend_id in rows:
+    # From the first of the backends that should have it; further copies are looked at as objects.
+    chosen: dict[int, Row] = {}
+    for backend_id in backends:
+        for row in rows:
+            if row[-1] == backend_id:
+                chosen.setdefault(row[0], row)
+    for sequence, blake3, size, sha256, content_digest, backend_id in chosen.values():
         package = queries.package(connection, sequence)
         name = f"package {package.package_id}"
-        if backend_id not in backends:
-            continue
         try:
             with open_object(backends[backend_id].open(blake3, size), blake3, size, name) as stream:
                 data = stream.read()

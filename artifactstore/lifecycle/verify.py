@@ -101,10 +101,10 @@ class VerifyResult:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object in a backend, with the digests that its bytes must have."""
+    """An object in a backend, with the digests that its bytes must have; sha256 may not be known."""
 
     blake3: bytes
-    sha256: bytes
+    sha256: bytes | None
     size: int
 
 
@@ -166,7 +166,8 @@ def check(backend: Backend, wanted: StoredObject) -> str | None:
         return TRUNCATED
     except (ArtifactStoreError, OSError):
         return UNREADABLE
-    return None if (digests.blake3, digests.sha256) == (wanted.blake3, wanted.sha256) else DIFFERENT
+    right = digests.blake3 == wanted.blake3 and wanted.sha256 in {None, digests.sha256}
+    return None if right else DIFFERENT
 
 
 def _digests(raw: io.RawIOBase, size: int) -> DigestPair:

@@ -100,7 +100,7 @@ class LocalBackend:
             message = f"the marker {MARKER} in {self.root} is damaged: {error}"
             raise BackendError(message, hint="restore it from a backup", code="marker-damaged") from error
         if found != _MARKER_FORMAT:
-            message = f"the object root {self.root} has format {found!r}, newer than {_MARKER_FORMAT}"
+            message = f"the object root {self.root} has the format {found!r}, not {_MARKER_FORMAT}"
             raise StateError(message, hint="upgrade artifactstore", code="store-too-new")
         return owner
 

@@ -374,7 +374,7 @@ def test_an_event_that_cannot_be_applied_stops_the_replay(filled: Home, edit: st
 def test_a_store_whose_log_has_no_beginning(home: Home, store: Store) -> None:
     store.close()
     forge(home, "type = 'v1.package.created'", sequence=1)
-    with refused(IntegrityError, "integrity", "does not begin with the creation of a store"):
+    with refused(IntegrityError, "integrity", "event 1 is not the creation of a store"):
         home.open()
 
 
