@@ -108,7 +108,10 @@ def record_repaired(transaction: Transaction, backend_id: str, blake3: bytes, or
 
 
 def record_mended(
-    transaction: Transaction, backend: Backend, written: Iterable[tuple[bytes, bytes, int]], origin: str
+    transaction: Transaction,
+    backend: Backend,
+    written: Iterable[tuple[bytes, bytes | None, int]],
+    origin: str,
 ) -> None:
     """Say of objects that a verify found damaged, and that were written anew since, that they are whole.
 

@@ -260,7 +260,7 @@ def _job(backend: Backend) -> Job[list[StoredObject], list[str | None]]:
     )
 
 
-def checking_worker(folder: str) -> Callable[[list[tuple[bytes, bytes, int]]], list[str | None]]:
+def checking_worker(folder: str) -> Callable[[list[tuple[bytes, bytes | None, int]]], list[str | None]]:
     """What a worker process does for `run`.
 
     Args:
