@@ -329,9 +329,18 @@ class Database:
             try:
                 yield descriptor
             finally:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                self._give_back(descriptor)
         finally:
             self._write_lock.release()
+
+    def _give_back(self, descriptor: int) -> None:
+        """Unlock the lock file. What was committed is committed: this must not raise."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except OSError:
+            self._lock_descriptor = None
+            with contextlib.suppress(OSError):
+                os.close(descriptor)  # which gives the lock back as well
 
     def _wait_for_lock_file(self, descriptor: int, deadline: float) -> None:
         pause = 0.0005

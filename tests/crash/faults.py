@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gc
 import os
 import threading
 import traceback
@@ -31,7 +32,6 @@ _CALLS = (
     *("open", "close", "read", "readv", "pread", "write", "pwrite", "fsync", "ftruncate"),
     *("mkdir", "rmdir", "rename", "link", "unlink", "stat", "lstat", "fstat", "listdir", "scandir"),
 )
-_SQLITE = ("xRead", "xWrite", "xSync", "xTruncate", "xFileSize", "xOpen", "xDelete", "xAccess")
 
 
 @dataclass
@@ -134,6 +134,9 @@ def injected(fault: Fault) -> Iterator[None]:
     """What opens a store in this block meets the fault; it must close it there, too."""
     layer = _Layer(fault)
     with contextlib.ExitStack() as stack:
+        # What an earlier error has left half done, the collector may end at any time, with calls of its own.
+        gc.disable()
+        stack.callback(gc.enable)
         stack.callback(layer.unregister)
         for name in _CALLS:
             stack.enter_context(mock.patch.object(os, name, _failing(fault, name, getattr(os, name))))
