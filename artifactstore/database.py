@@ -26,6 +26,7 @@ from artifactstore.errors import (
     StateError,
     StoreNotFoundError,
 )
+from artifactstore.local_files import check_local_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,7 @@ class Database:
             message = f"SQLite {apsw.sqlite_lib_version()} can lose commits"
             raise StateError(message, hint="upgrade apsw to 3.51.3 or newer")
         # NOFOLLOW refuses a link in any part of the path: resolve the folder, keep the file itself strict.
-        folder, name = os.path.split(os.path.abspath(path))
+        folder, name = os.path.split(os.path.abspath(check_local_path(path)))
         self.path = os.path.join(os.path.realpath(folder), name)
         self._busy_timeout = busy_timeout
         self._closed = False

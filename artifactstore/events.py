@@ -384,9 +384,9 @@ def store_id(connection: Connection) -> bytes:
     """The 16 bytes that name this store, from its first event."""
     for event in read(connection, after=0, limit=1):
         found = event.payload.get("store_id")
-        if event.type == STORE_CREATED and isinstance(found, bytes):
-            if event.payload["format"] != FORMAT:
-                raise IntegrityError(f"the log has format {event.payload['format']!r}, not {FORMAT}")
+        if event.type == STORE_CREATED and isinstance(found, bytes) and len(found) == 16:
+            if event.payload.get("format") != FORMAT:
+                raise IntegrityError(f"the log has another format than {FORMAT}")
             return found
     raise IntegrityError("the log does not begin with the creation of a store")
 

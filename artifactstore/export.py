@@ -16,11 +16,13 @@ from artifactstore.check import AUDIT_FILES, audit_directory
 from artifactstore.digest import digest_pair, new_blake3
 from artifactstore.errors import AccessError, ArtifactStoreError, BackendError, ConflictError, IntegrityError
 from artifactstore.ingest import Progress
+from artifactstore.local_files import check_local_path
 from artifactstore.manifest import json_bytes
 from artifactstore.model import ExportResult
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import write_new, write_stream
+from artifactstore.paths import printable
 from artifactstore.reader import fill_from, open_object
 
 if TYPE_CHECKING:
@@ -58,9 +60,9 @@ def export_directory(
         IntegrityError: a stored object is damaged.
         BackendError: the disk is full or fails.
     """
-    target = os.path.abspath(directory)
+    target = os.path.abspath(check_local_path(directory))
     if os.path.lexists(target) and not (os.path.isdir(target) and not os.listdir(target)):
-        raise ConflictError(f"{directory!r} exists and is not empty", hint="choose a new directory")
+        raise ConflictError(f"{printable(directory)} exists and is not empty", hint="choose a new directory")
     with _translated(directory):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         partial = f"{os.path.dirname(target)}/.{os.path.basename(target)}.partial-{secrets.token_hex(4)}"
@@ -237,13 +239,15 @@ def _translated(directory: str) -> Iterator[None]:
     except ArtifactStoreError:
         raise
     except PermissionError as error:
-        raise AccessError(f"cannot write {error.filename or directory!r}: permission denied") from error
+        raise AccessError(
+            f"cannot write {printable(str(error.filename or directory))}: permission denied"
+        ) from error
     except FileExistsError as error:
-        raise ConflictError(f"{directory!r} exists and is not empty") from error
+        raise ConflictError(f"{printable(directory)} exists and is not empty") from error
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise BackendError(
-            f"cannot export to {directory!r}: {error.strerror}",
+            f"cannot export to {printable(directory)}: {error.strerror}",
             code="disk-full" if full else None,
             retryable=True,
         ) from error

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from artifactstore.errors import InvalidInputError, StateError
+from artifactstore.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ def parse_moment(text: str) -> int:
     """Read an RFC 3339 instant, or a date, which is its first moment in UTC.
 
     Raises:
-        InvalidInputError: it is neither, or names no offset from UTC.
+        InvalidInputError: it is neither, names no offset from UTC, or lies outside the years 1 to 9999 there.
     """
     try:
         instant = datetime.fromisoformat(text)
@@ -66,11 +67,17 @@ def parse_moment(text: str) -> int:
         instant = None
     if instant is not None and len(text) == len("2026-11-22"):
         instant = instant.replace(tzinfo=UTC)
-    if instant is None or instant.tzinfo is None:
+    moment = None
+    if instant is not None and instant.tzinfo is not None:
+        moment = (instant - _EPOCH) // timedelta(microseconds=1)
+    # An offset may carry an instant out of the years that can be written.
+    if moment is None or not MOMENT_MIN <= moment <= MOMENT_MAX:
         raise InvalidInputError(
-            f"not an instant: {text!r}", hint="write 2026-11-22 or 2026-11-22T20:15:00Z", code="invalid-time"
+            f"not an instant: {printable(text)}",
+            hint="write 2026-11-22 or 2026-11-22T20:15:00Z",
+            code="invalid-time",
         )
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+    return moment
 
 
 class Uuid7Source:

@@ -41,14 +41,14 @@ class Selection:
     def __post_init__(self) -> None:
         if self.symlinks not in SYMLINK_MODES:
             raise InvalidInputError(
-                f"unknown way with symbolic links: {self.symlinks!r}",
+                f"unknown way with symbolic links: {printable(self.symlinks)}",
                 hint=f"one of {', '.join(SYMLINK_MODES)}",
             )
         choices: tuple[object, ...] = (self.include, self.exclude)
         for globs in choices:
             if isinstance(globs, str):
                 # It would be read as one glob a character.
-                raise InvalidInputError(f"globs must be a tuple of texts, not {globs!r}")
+                raise InvalidInputError(f"globs must be a tuple of texts, not {printable(globs)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,8 @@ class Scan:
         with opened_folder(self.root, source) as descriptor:
             self._refuse_store(descriptor, folder)
             try:
-                entries = list(os.scandir(descriptor))
+                # In an order of our own, since what is left out is noted as it is met.
+                entries = sorted(os.scandir(descriptor), key=lambda entry: entry.name)
             except OSError as error:
                 message = f"cannot list the folder {printable(folder or '.')}: {error.strerror}"
                 raise AccessError(message) from error
@@ -297,12 +298,12 @@ def _compile(globs: tuple[str, ...]) -> re.Pattern[str] | None:
     try:
         return re.compile("|".join(_translate(glob) for glob in globs), re.DOTALL)
     except re.error as error:
-        raise InvalidInputError(f"not a glob among {', '.join(map(repr, globs))}: {error}") from error
+        raise InvalidInputError(f"not a glob among {', '.join(map(printable, globs))}: {error}") from error
 
 
 def _translate(glob: str) -> str:
     if not glob.strip("/"):
-        raise InvalidInputError(f"not a glob: {glob!r}")
+        raise InvalidInputError(f"not a glob: {printable(glob)}")
     body = glob.strip("/")
     parts = re.split(r"(\*\*/?|\*|\?|\[!?\]?[^\]]*\])", body)
     translated = []

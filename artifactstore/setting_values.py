@@ -130,7 +130,10 @@ def local_path(text: str) -> Path:
             f"{printable(mask_url(text))} is not a path",
             hint="use a path of this machine, without control characters",
         )
-    expanded = os.path.expanduser(text)
+    try:
+        expanded = os.path.expanduser(text)
+    except ValueError:  # a name that no user can have
+        expanded = text
     if expanded.startswith("~"):
         raise SettingsError(
             f"{printable(text)} names no home directory", hint="write ./~ for a name that begins with ~"

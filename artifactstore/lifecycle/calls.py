@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from artifactstore import commit, events, fields, queries
 from artifactstore.errors import BackendError, InvalidInputError, StateError
 from artifactstore.lifecycle import copying, fsck, gc, orphans, repair, retention, sweep, verify
+from artifactstore.lifecycle.durations import check_age
 from artifactstore.model import GARBAGE_COLLECTED
 from artifactstore.reads import StoreReads
 
@@ -175,6 +176,7 @@ class LifecycleCalls(StoreReads):
         Raises:
             StateError: the clock has jumped.
         """
+        check_age(abandoned_after, field="abandoned after")
         self._check_clock(accept=accept_clock)
         return sweep.sweep(
             lambda: self._transaction(actor),
@@ -227,6 +229,7 @@ class LifecycleCalls(StoreReads):
             delete: remove the orphaned objects and dead staging folders, inside the protocol of gc.
             older_than: seconds; a younger object may belong to an ingest that is under way.
         """
+        check_age(older_than, field="older than")
         return orphans.find(
             self._database.read,
             lambda: self._transaction(actor),
@@ -264,6 +267,8 @@ class LifecycleCalls(StoreReads):
         Raises:
             InvalidInputError: the backend is unknown, or a budget is none.
         """
+        if older_than is not None:
+            check_age(older_than, field="older than")
         chosen = self._backend_named(backend)
         with self._database.read() as connection:
             started = max(self._clock(), events.newest_moment(connection))

@@ -13,7 +13,7 @@ from artifactstore.database import fetch, fetch_one
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError, StateError
 from artifactstore.lifecycle.durations import format_duration
 from artifactstore.model import Explanation, Hold, RetentionState
-from artifactstore.moment import MOMENT_MAX, format_moment
+from artifactstore.moment import MOMENT_MAX, MOMENT_MIN, format_moment
 
 if TYPE_CHECKING:
     from artifactstore.database import Connection, Row
@@ -175,7 +175,7 @@ def _sweep_would(state: RetentionState, active: list[Hold], now: int) -> str:
 
 
 def _instant(moment: int) -> str:
-    return format_moment(min(moment, MOMENT_MAX))
+    return format_moment(max(MOMENT_MIN, min(moment, MOMENT_MAX)))
 
 
 # Reading

@@ -65,10 +65,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.sample is not None and not 0 < self.sample <= 1:
-            raise InvalidInputError(f"a sample is over 0% and up to 100%, not {self.sample:.4g}")
+            raise InvalidInputError("a sample is a share over 0 and up to 1")
         for name, value in (("bytes", self.max_bytes), ("seconds", self.max_seconds)):
-            if value is not None and value <= 0:
-                raise InvalidInputError(f"a budget of {value:g} {name} verifies nothing")
+            if value is not None and not value > 0:  # a NaN is no budget either
+                raise InvalidInputError(f"a budget of {name} that is not over 0 verifies nothing")
 
 
 @dataclass(frozen=True, slots=True)

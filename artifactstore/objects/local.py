@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import secrets
+import stat
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from artifactstore.errors import (
     ObjectNotFoundError,
     StateError,
 )
+from artifactstore.local_files import check_local_path, read_whole
 from artifactstore.objects.backend import Staged, Stored
 from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import NEW_FILE, write_new, write_stream
@@ -44,6 +46,7 @@ _log = logging.getLogger(__name__)
 
 MARKER = "artifactstore.json"
 _MARKER_FORMAT = 1
+_MARKER_SIZE = 4096  # bytes that it may have
 _STAGING = "tmp"
 _SET_ASIDE = "damaged"
 _RENAME_ALONE = 500  # objects below which a second thread costs more than it gains
@@ -60,7 +63,7 @@ class LocalBackend:
 
     def __init__(self, root: str, *, backend_id: str = "local") -> None:
         # Without links, so that the folders above it can be synced by name.
-        self.root = os.path.realpath(root)
+        self.root = os.path.realpath(check_local_path(root))
         self._backend_id = backend_id
         self._descriptor: int | None = None
         self._file_system: FileSystem | None = None
@@ -92,12 +95,11 @@ class LocalBackend:
     def _owner(self) -> str | None:
         """The store id in the marker, or None without one."""
         try:
-            with open(os.path.join(self.root, MARKER), "rb") as file:
-                marker = json.loads(file.read(4096))
+            marker = json.loads(_read_marker(self.root))
             found, owner = marker["format"], str(uuid.UUID(marker["store_id"]))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             message = f"the marker {MARKER} in {self.root} is damaged: {error}"
             raise BackendError(message, hint="restore it from a backup", code="marker-damaged") from error
         if found != _MARKER_FORMAT:
@@ -184,14 +186,16 @@ class LocalBackend:
         path = os.path.join(self.root, object_key(blake3))
         with _translated(self.root):
             try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                # O_NONBLOCK: a FIFO in the place of an object must not be waited for.
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except FileNotFoundError:
                 message = f"the object blake3:{blake3.hex()} is missing in backend {self._backend_id}"
                 raise ObjectNotFoundError(message, hint="restore it from a copy of the object root") from None
-            found = os.fstat(descriptor).st_size
-            if found != size:
+            status = os.fstat(descriptor)
+            if not _is_object(status, size):
                 os.close(descriptor)
-                message = f"the object blake3:{blake3.hex()} has {found} bytes instead of {size}"
+                found = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "no regular file"
+                message = f"the object blake3:{blake3.hex()} has {found} instead of {size}"
                 raise IntegrityError(message, hint="restore it from a copy of the object root")
             return io.FileIO(descriptor, "rb", closefd=True)
 
@@ -199,9 +203,10 @@ class LocalBackend:
         """The size of an object; see `Backend.size_of`."""
         with _translated(self.root):
             try:
-                return os.stat(os.path.join(self.root, object_key(blake3)), follow_symlinks=False).st_size
+                status = os.stat(os.path.join(self.root, object_key(blake3)), follow_symlinks=False)
             except FileNotFoundError:
                 return None
+            return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def missing(self, wanted: Iterable[tuple[bytes, int]]) -> list[bytes]:
         """Which objects are not there; see `Backend.missing`."""
@@ -226,8 +231,12 @@ class LocalBackend:
 
         Crash: a removal that is not durable yet leaves an object that no location names; it is found by age.
         """
+        path = os.path.join(self.root, object_key(blake3))
         with _translated(self.root), contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.root, object_key(blake3)))
+            try:
+                os.unlink(path)
+            except IsADirectoryError:  # somebody's folder, with who knows what in it
+                _set_aside(object_key(blake3), self._descriptor)
 
     def inodes(self) -> Iterator[tuple[int, int]]:
         """Device and inode of the root; see `Backend.inodes`."""
@@ -358,14 +367,14 @@ class LocalBatch:
         if blake3 in self._reserved or blake3 in self._present or blake3 in self._kept:
             return None
         try:
-            found = os.stat(object_key(blake3), dir_fd=self._root_descriptor, follow_symlinks=False).st_size
+            status = os.stat(object_key(blake3), dir_fd=self._root_descriptor, follow_symlinks=False)
         except FileNotFoundError:
-            found = -1
-        trusted = found == size and blake3 not in self._distrusted
+            status = None
+        trusted = _is_object(status, size) and blake3 not in self._distrusted
         if trusted and not self._keep:
             self._present.add(blake3)
             return None
-        if found >= 0 and not trusted:
+        if status is not None and not trusted:
             self._damaged.add(blake3)
         name = str(next(self._numbers))
         return name if self._reserved.setdefault(blake3, name) is name else None
@@ -440,7 +449,7 @@ class LocalBatch:
                 _make_leaf(folder, self._root_descriptor)
                 self._known_folders.add(folder)
             if blake3 in self._damaged:
-                self._set_aside(key)
+                _set_aside(key, self._root_descriptor)
             try:
                 self._give_name(name, key)
             except FileNotFoundError:
@@ -456,14 +465,20 @@ class LocalBatch:
         with contextlib.suppress(FileExistsError):
             os.link(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
 
-    def _set_aside(self, key: str) -> None:
-        """Keep an object of the wrong size for those who will ask how it came about."""
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(_SET_ASIDE, 0o700, dir_fd=self._root_descriptor)
-        kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{secrets.token_hex(4)}"
-        _log.warning("object %s is damaged; set aside as %s and written anew", key, kept)
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(key, kept, src_dir_fd=self._root_descriptor, dst_dir_fd=self._root_descriptor)
+
+def _is_object(status: os.stat_result | None, size: int) -> bool:
+    """Whether what stands in the place of an object can be it, as far as that is seen without reading."""
+    return status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size
+
+
+def _set_aside(key: str, root: int | None) -> None:
+    """Keep what stands in the place of an object and is none, for those who will ask how it came about."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(_SET_ASIDE, 0o700, dir_fd=root)
+    kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{secrets.token_hex(4)}"
+    _log.warning("object %s is damaged; set aside as %s", key, kept)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(key, kept, src_dir_fd=root, dst_dir_fd=root)
 
 
 def _make_leaf(folder: str, root: int) -> None:
@@ -515,6 +530,15 @@ def _abandoned(path: str) -> Iterator[bool]:
         yield True
     finally:
         os.close(descriptor)
+
+
+def _read_marker(root: str) -> bytes:
+    try:
+        return read_whole(os.path.join(root, MARKER), limit=_MARKER_SIZE)
+    except OSError as error:
+        if error.errno in {errno.EINVAL, errno.EFBIG}:
+            raise ValueError(error.strerror) from error
+        raise
 
 
 def _foreign(root: str, owner: str) -> BackendError:

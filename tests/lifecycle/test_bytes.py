@@ -108,7 +108,7 @@ def test_an_object_that_may_not_be_read_is_a_failure(life: Life) -> None:
     assert [entry.origin for entry in life.store.repair(actor="ada").healed] == ["in place"]
 
 
-@pytest.mark.parametrize("stranger", ["folder", "link", "broken link"])
+@pytest.mark.parametrize("stranger", ["folder", "link", "broken link", "fifo"])
 def test_what_is_no_object_in_the_place_of_one_is_a_failure(
     life: Life, tmp_path: Path, stranger: str
 ) -> None:
@@ -118,6 +118,8 @@ def test_what_is_no_object_in_the_place_of_one_is_a_failure(
     path.unlink()
     if stranger == "folder":
         path.mkdir()
+    elif stranger == "fifo":
+        os.mkfifo(path)
     else:
         path.symlink_to(tmp_path / ("elsewhere" if stranger == "link" else "nowhere"))
     (failure,) = life.store.verify(actor="scrub").failures
@@ -420,6 +422,17 @@ def test_a_damaged_object_that_is_not_needed_any_more_goes_with_its_package(life
     assert life.store.gc(actor="cron").collected == (package,)
     assert life.store.health().status == "ok"
     assert life.home.object_paths() == []
+
+
+def test_a_folder_in_the_place_of_an_object_does_not_stop_a_gc(life: Life) -> None:
+    (package,) = life.expired(CONTENT)
+    path = life.path(package)
+    path.unlink()
+    write_tree(path, {"precious": b"somebody's"})
+    assert life.store.gc(actor="cron").collected == (package,)
+    assert not path.exists()
+    (kept,) = (life.home.objects / "damaged").iterdir()
+    assert (kept / "precious").read_bytes() == b"somebody's"
 
 
 # Copies
