@@ -66,18 +66,19 @@ def export_directory(
     with _translated(directory):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         partial = f"{os.path.dirname(target)}/.{os.path.basename(target)}.partial-{secrets.token_hex(4)}"
-        os.mkdir(partial)
-        root = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Private until all is written, so that nobody can put a link in the way, whatever the umask is.
+        os.mkdir(partial, 0o700)
+        written = f"{partial}/export"
+        os.mkdir(written)
+        root = os.open(written, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _write_files(manifest, open_stored, root, on_progress)
             kit = None if bare else _write_kit(manifest, manifest_bytes, root)
             _make_durable(manifest, kit, root)
-            os.rename(partial, target)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+            os.rename(written, target)
         finally:
             os.close(root)
+            shutil.rmtree(partial, ignore_errors=True)
         sync_path(os.path.dirname(target), directory=True)
     return ExportResult(len(manifest.files), manifest.total_size, kit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from dataclasses import dataclass
@@ -183,16 +184,14 @@ def _offered(directory: str, sizes: set[int]) -> dict[DigestPair, str]:
     found: dict[DigestPair, str] = {}
     try:
         for path, regular in walk_files(root):
-            if not regular or os.stat(path, dir_fd=root, follow_symlinks=False).st_size not in sizes:
-                continue
-            try:
-                descriptor = open_source(path, folder=root)
-            except ArtifactStoreError:
-                continue
-            try:
-                found[file_digests(descriptor)] = os.path.join(directory, path)
-            finally:
-                os.close(descriptor)
+            # What vanishes, or cannot be read, gives nothing.
+            with contextlib.suppress(ArtifactStoreError, OSError):
+                if regular and os.stat(path, dir_fd=root, follow_symlinks=False).st_size in sizes:
+                    descriptor = open_source(path, folder=root)
+                    try:
+                        found[file_digests(descriptor)] = os.path.join(directory, path)
+                    finally:
+                        os.close(descriptor)
     finally:
         os.close(root)
     return found

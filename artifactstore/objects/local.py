@@ -338,11 +338,15 @@ class LocalBatch:
         self._staged[digests.blake3] = name
         return Staged(digests, size, new=True)
 
-    def stage_stream(self, fill: Fill) -> Staged:
+    def stage_stream(self, fill: Fill, *, expected: int = 0) -> Staged:
         """Take bytes of any length; see `Batch.stage_stream`."""
         hasher = Hasher()
         name = f"stream-{next(self._numbers)}"
         with _translated(self._root):
+            disk = os.fstatvfs(self._root_descriptor)
+            if expected > disk.f_bfree * disk.f_frsize:
+                # A sparse file can announce what no disk holds; it would be noticed when all disks are full.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             size = write_stream(
                 name,
                 fill,

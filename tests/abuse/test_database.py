@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
@@ -19,7 +20,9 @@ from artifactstore import (
     BusyError,
     IntegrityError,
     StateError,
+    Store,
     StoreNotFoundError,
+    codec,
 )
 from artifactstore.database import Database
 from artifactstore.health import probe
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
     from store.harness import FakeClock
 
-    from artifactstore import Health, Store
+    from artifactstore import Health
 
 REST = "recorded_at, payload, leaf_hash FROM events WHERE sequence = 7"
 CHANGED = [
@@ -76,7 +79,7 @@ def database_of(home: Home) -> Iterator[Database]:
 
 def health_of(home: Home, clock: FakeClock) -> Health:
     with database_of(home) as database:
-        return probe(database, LocalBackend(str(home.objects)), clock)
+        return probe(database, [LocalBackend(str(home.objects))], clock)
 
 
 def files_of(root: Path) -> dict[str, bytes]:
@@ -138,6 +141,43 @@ def test_a_path_that_is_no_file(home: Home, clock: FakeClock, there: str) -> Non
     with refused(AccessError, "access-denied", str(home.database)):
         home.open()
     assert_degraded(home, clock, str(home.database))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device"])
+def test_a_path_that_is_no_file_of_the_disk(
+    home: Home, clock: FakeClock, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.root.mkdir()
+    if kind == "fifo":
+        os.mkfifo(home.database)
+    elif kind == "socket":
+        monkeypatch.chdir(home.root)
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(home.database.name)
+    elif os.geteuid() == 0:
+        os.mknod(home.database, 0o20600, os.makedev(1, 5))
+    else:
+        pytest.skip("only root makes devices")
+    for create in (True, False):
+        with refused(StateError, "not-a-store", str(home.database)):
+            home.open(create=create)
+    assert_degraded(home, clock, "a device, a FIFO or a socket")
+    assert [path.name for path in home.root.iterdir()] == [home.database.name]
+
+
+def test_a_database_with_a_second_name(filled: Home, clock: FakeClock) -> None:
+    # SQLite would keep a log beside each of the names.
+    before = files_of(filled.root)
+    other = filled.root / "other.db"
+    os.link(filled.database, other)
+    for path in (filled.database, other):
+        with refused(StateError, "database-linked", str(path), "2 names"):
+            Store.open(path, filled.objects)
+    assert_degraded(filled, clock, "2 names")
+    other.unlink()
+    assert files_of(filled.root) == before
+    with filled.open() as store:
+        assert store.replay(check=True).identical
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
@@ -369,6 +409,25 @@ def test_an_event_that_cannot_be_applied_stops_the_replay(filled: Home, edit: st
         for check in (True, False):
             with refused(IntegrityError, "integrity", "event 8"):
                 store.replay(check=check)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"store_id": b"short", "format": 1},
+        {"store_id": bytes(16)},
+        {"store_id": bytes(16), "format": 2},
+        {"store_id": "text", "format": 1},
+        {"store_id": bytes(16), "format": {"a": [1]}},
+    ],
+    ids=str,
+)
+def test_a_log_whose_beginning_is_forged(home: Home, store: Store, payload: dict[str, Any]) -> None:
+    store.close()
+    forge(home, f"payload = x'{codec.encode(payload).hex()}'", sequence=1)
+    with refused(IntegrityError, "integrity", "the log"):
+        home.open()
 
 
 def test_a_store_whose_log_has_no_beginning(home: Home, store: Store) -> None:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from store.harness import incompressible, refused, unprivileged, write_tree
+from store.harness import incompressible, just_before, refused, unprivileged, write_tree
 
 from artifactstore import ArtifactStoreError, IntegrityError, InvalidInputError, ObjectNotFoundError
 from artifactstore.lifecycle import verify as verifying
@@ -338,6 +338,16 @@ def test_what_nobody_can_give_back_is_listed_with_packages_and_holds(life: Life,
     with pytest.raises(InvalidInputError):
         life.store.repair(actor="ada", directory=tmp_path / "none")
     life.planted.append("a verify found it damaged")
+
+
+def test_what_vanishes_from_an_offered_directory_stops_no_repair(life: Life, tmp_path: Path) -> None:
+    package = life.push({"a": CONTENT, "b": CONTENT[::-1]})
+    flip(life.path(package, "a"))
+    life.store.verify(actor="scrub")
+    offered = write_tree(tmp_path / "offered", {"0": CONTENT[::-1], "1": CONTENT, "2": CONTENT[::-1]})
+    with just_before(os.stat, lambda: [(offered / name).unlink() for name in "02"]):
+        (healed,) = life.store.repair(actor="ada", directory=offered).healed
+    assert healed.origin == "directory"
 
 
 def test_a_damaged_copy_heals_nothing(life: Life) -> None:
