@@ -307,7 +307,9 @@ def _compile(globs: tuple[str, ...]) -> re.Pattern[str] | None:
     try:
         return re.compile("|".join(_translate(glob) for glob in globs), re.DOTALL)
     except re.error as error:
-        raise InvalidInputError(f"not a glob among {', '.join(map(printable, globs))}: {error}") from error
+        raise InvalidInputError(
+            f"not a glob among {', '.join(map(printable, globs))}: {printable(error.msg)}"
+        ) from error
 
 
 # What a star may take before a text that is fixed in length; the shortest first.

@@ -187,7 +187,10 @@ def file_url(text: str) -> Path:
         else:
             message = "the value is not the URL of a local directory"
         raise SettingsError(message, hint=hint)
-    path = "/" + os.fsdecode(unquote_to_bytes(match[1])).lstrip("/")
+    try:
+        path = "/" + os.fsdecode(unquote_to_bytes(os.fsencode(match[1]))).lstrip("/")
+    except UnicodeEncodeError:  # no environment can hold it
+        path = ""
     if _CONTROL.search(path) or not path.strip("/."):
         raise SettingsError(f"{printable(path)} is no directory for objects", hint=hint)
     return Path(path)
