@@ -204,7 +204,7 @@ _SETTING_SEEDS: dict[str, tuple[str, ...]] = {
     "ARTIFACTSTORE_STORAGE_URL_OFF_SITE": ("file:///srv/off%20site", "file://localhost/srv", "s3://k:s@b"),
 }
 _OTHER_SEEDS = ("http://127.0.0.1:8000/api", "https://[::1]:9000", "3600", "true", "INFO", "a/b", "us-east-1")
-_SETTING_NAMES = [
+SETTING_NAMES = [
     *sorted(variable.name for variable in variables().values()),
     "ARTIFACTSTORE_STORAGE_URL_OFF_SITE",
 ]
@@ -212,7 +212,7 @@ _SETTING_NAMES = [
 
 def setting(chance: random.Random) -> tuple[str, str]:
     """A variable and a text for it."""
-    name = chance.choice(_SETTING_NAMES)
+    name = chance.choice(SETTING_NAMES)
     return name, wild(chance, _SETTING_SEEDS.get(name, _OTHER_SEEDS))
 
 
@@ -351,7 +351,7 @@ def ask_store(question: tuple[str, str]) -> bool:
     return True
 
 
-_QUESTIONS = {
+QUESTIONS = {
     "package": ("01a204e5-d1a0-7000-8000-000000000001", "abcd"),
     "object": (f"blake3:{'a' * 64}", f"sha256:{'0' * 64}", "abcd1234"),
     "cursor": ("17", "1"),
@@ -366,8 +366,8 @@ _QUESTIONS = {
 
 def question(chance: random.Random) -> tuple[str, str]:
     """Something to ask a store."""
-    what = chance.choice(list(_QUESTIONS))
-    return what, wild(chance, _QUESTIONS[what])
+    what = chance.choice(list(QUESTIONS))
+    return what, wild(chance, QUESTIONS[what])
 
 
 # The command line

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from abuse import fuzzing
+from abuse import coverage_guided, fuzzing
 from abuse.fuzz_cases import FOUND
 from abuse.fuzz_documents import CBOR_DOORS, EXPORT_DOORS, PATH_DOORS
 from abuse.fuzz_texts import COMMAND_DOORS, JSON_DOORS, TEXT_DOORS
@@ -99,6 +99,20 @@ def test_each_door_takes_and_refuses(door: Door) -> None:
 
 
 SLOW = {"export of paths", "command"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not coverage_guided.IS_HERE, reason=coverage_guided.MISSING)
+def test_fuzzing_led_by_coverage_finds_nothing(drill: Drill) -> None:
+    seconds = 300 if drill.full else 3
+    tried = 0
+    failures = []
+    for name in drill.sample(sorted(coverage_guided.readers()), at_most=3):
+        count, failure = coverage_guided.run(name, seconds)
+        tried += count
+        failures += [f"{name}\n{failure}"] * (failure is not None)
+    drill.count("fuzzing led by coverage", tried=tried, fired=tried, violations=len(failures))
+    assert not failures, failures[0]
 
 
 @pytest.mark.parametrize(
