@@ -1,8 +1,8 @@
 """Fuzzing led by the lines that an input reaches: `python -m abuse.coverage_guided --seconds 60 [DOOR ...]`.
 
 Run in the folder `tests`, or by `make fuzz`. It needs atheris, of the extra `fuzz`, which exists for
-Python 3.11 and 3.12. Each door is tried in a process of its own; an input that fails is printed, and belongs into
-`fuzz_cases.py`. Inputs that take longer than 20 seconds or 2 GiB fail too.
+Python 3.11 and 3.12. Each door is tried in a process of its own; an input that fails is printed, and belongs
+into `fuzz_cases.py`. Inputs that take longer than 20 seconds or 2 GiB fail too.
 """
 
 from __future__ import annotations

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import json
-import logging
 import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.harness import answer_of
 from store.harness import SAID, Home
 
 from abuse.fuzzing import ANSWER_MAX, PIECES, Door, texts, wild
 from artifactstore import Digest, Selection, SettingsError, codec
-from artifactstore.cli.application import run as run_command
 from artifactstore.cli.exit_codes import MEANINGS
 from artifactstore.cli.metadata import collected, pairs
 from artifactstore.cli.quantities import parse_share, parse_size
@@ -24,7 +22,6 @@ from artifactstore.dotenv import read_env_file
 from artifactstore.fields import check_label, check_metadata
 from artifactstore.lifecycle.durations import DURATION_MAX, format_duration, parse_duration
 from artifactstore.lifecycle.policy import read_policy
-from artifactstore.logs import LOGGER_NAME
 from artifactstore.media_types import check_media_type
 from artifactstore.moment import format_moment, parse_moment
 from artifactstore.objects.local import MARKER, LocalBackend
@@ -421,18 +418,9 @@ def ask_command(arguments: list[str]) -> bool:
     _store()
     home = Home(_folder() / "home")
     places = ["--database", str(home.database), "--root", str(home.objects)]
-    stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    stderr = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
-    logger = logging.getLogger(LOGGER_NAME)
-    handlers, level = list(logger.handlers), logger.level
-    with contextlib.chdir(_empty()), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-        try:
-            code = run_command([*places, *arguments])
-        finally:
-            logger.handlers[:] = handlers
-            logger.setLevel(level)
-    stderr.flush()
-    said = stderr.detach().getvalue().decode()  # type: ignore[attr-defined]  # it is the one from above
+    with contextlib.chdir(_empty()):
+        answer = answer_of([*places, *arguments])
+    code, said = answer.code, answer.stderr
     assert code in MEANINGS, code
     assert "internal error" not in said, said
     assert "Traceback" not in said, said

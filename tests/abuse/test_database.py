@@ -23,6 +23,7 @@ from artifactstore import (
     Store,
     StoreNotFoundError,
     codec,
+    events,
 )
 from artifactstore.database import Database
 from artifactstore.health import probe
@@ -506,6 +507,31 @@ def test_another_writer_past_the_timeout(home: Home, tree: Path, how: str) -> No
         assert (after.tables, after.schema) == (before.tables, before.schema)
         assert home.staged() == []
         store.push(tree, **SAID)
+
+
+def test_a_neighbour_that_drops_sqlites_locks_lets_no_other_writer_in(home: Home) -> None:
+    """Closing any descriptor of the file drops SQLite's locks on it; the lock file stays locked."""
+    write = (
+        "import sys\n"
+        "from artifactstore import BusyError, Store\n"
+        "said = dict(name='n', producer='p', subject='s', retention_class='transient', actor='b')\n"
+        "with Store.open(sys.argv[1], sys.argv[2], busy_timeout=0.2) as store:\n"
+        "    try:\n"
+        "        store.create_package(**said)\n"
+        "    except BusyError:\n"
+        "        print('busy')\n"
+    )
+    command = [sys.executable, "-c", write, str(home.database), str(home.objects)]
+    with home.open() as store:
+        store.create_package(**SAID)
+        with store._transaction("ada") as transaction:
+            transaction.record([events.class_defined("mine", 60)])
+            with open(home.database, "rb") as neighbour:
+                neighbour.read(100)
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            assert done.stdout == "busy\n", done.stderr
+        assert [event.type for event in store.events()][-1] == "v1.retention.class_defined"
+        assert store.fsck(read=True).clean
 
 
 def test_another_writer_before_the_timeout(home: Home, tree: Path) -> None:

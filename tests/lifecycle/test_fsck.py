@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from store.harness import Home, refused
 
-from artifactstore import codec, events
+from artifactstore import BackendError, codec, events
 from lifecycle.harness import DAY, delete, flip, swap, truncate
 
 if TYPE_CHECKING:
@@ -162,6 +163,78 @@ def test_a_damaged_log_is_named(life: Life, statement: str, line: str) -> None:
     assert [entry for entry in lines if not entry.startswith(allowed)] == []
     life.planted += [entry for entry in lines if "views" not in entry]
     life.planted += [entry for entry in lines if "views" in entry]
+
+
+def rehashed(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row of an event with the leaf hash that belongs to it."""
+    return (*row[:7], events.leaf_hash(*row[:7]))
+
+
+@pytest.mark.parametrize("attack", ["inserted", "cut", "swapped", "swapped with new hashes", "replaced"])
+def test_a_forged_log_contradicts_the_views(life: Life, attack: str) -> None:
+    """Whoever recomputes log and views in full is found by a digest that somebody kept elsewhere alone."""
+    package = life.push(CONTENT)
+    for _ in range(4):
+        life.store.extend_retention(package, by=DAY, actor="law", reason="time")
+    with contextlib.closing(life.home.connect()) as connection:
+        rows = list(connection.execute("SELECT * FROM events ORDER BY sequence"))
+    *_, third, _, last = rows
+    insert = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    remove = "DELETE FROM events WHERE sequence >= ?"
+    forged: list[tuple[Any, ...]]
+    if attack == "inserted":
+        cut, forged = last[0] + 1, [rehashed((last[0] + 1, bytes(16), *last[2:]))]
+    elif attack == "cut":
+        cut, forged = third[0], []
+    elif attack == "replaced":
+        payload = codec.encode({"reason": "time", "expires_at": None})
+        cut, forged = last[0], [rehashed((*last[:6], payload, b""))]
+    else:
+        moved = [(third[0], *last[1:]), (last[0], *third[1:])]
+        if attack.endswith("hashes"):
+            moved = [rehashed(row) for row in moved]
+        cut, forged = third[0], [moved[0], rows[-2], moved[1]]
+    tamper(life, remove, values=(cut,))
+    for row in forged:
+        tamper(life, insert, values=row)
+    lines = found(life)
+    if attack == "swapped":
+        assert [line for line in lines if "leaf hash" in line] == [
+            f"log: event {sequence} does not have its leaf hash" for sequence in (third[0], last[0])
+        ]
+    assert any(line.startswith("views: ") for line in lines)
+    life.planted += lines
+
+
+def test_an_older_database_is_told_by_the_objects_that_it_does_not_know(life: Life, tmp_path: Path) -> None:
+    life.push(b"before")
+    life.store._database.backup(str(tmp_path / "older.db"))
+    package = life.push(b"after")
+    objects = {life.store.get_file(package, "data").digest, life.store.get_package(package).manifest_digest}
+    life.store.close()
+    for suffix in ("-wal", "-shm"):
+        life.home.database.with_name(f"{life.home.database.name}{suffix}").unlink(missing_ok=True)
+    os.rename(tmp_path / "older.db", life.home.database)
+    life.reopen()
+    life.planted += [f"objects: {digest} in backend local: no location names it" for digest in objects]
+    assert sorted(found(life)) == sorted(life.planted)
+
+
+def test_a_database_of_another_store_does_not_open_over_these_objects(life: Life, tmp_path: Path) -> None:
+    life.push(CONTENT)
+    life.store.close()
+    with Home(tmp_path / "other").open() as other:
+        other._database.backup(str(tmp_path / "other.db"))
+        foreign = str(other.store_id)
+    kept = tmp_path / "kept.db"
+    os.rename(life.home.database, kept)
+    os.rename(tmp_path / "other.db", life.home.database)
+    with refused(BackendError, "backend-foreign"):
+        life.open()
+    assert foreign not in life.home.marker().read_text()
+    life.home.database.unlink()
+    os.rename(kept, life.home.database)
+    life.store = life.open()
 
 
 @pytest.mark.parametrize(
