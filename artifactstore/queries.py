@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +13,7 @@ from artifactstore.digest import ALGORITHMS, DIGEST_SIZE, Digest, is_lower_hex
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError
 from artifactstore.manifest import ManifestFile
 from artifactstore.model import File, FileHit, Package, Page, Verification
+from artifactstore.moment import id_text
 from artifactstore.paths import parents, printable
 from artifactstore.schema import DOTTED_KEY_MAX
 
@@ -462,7 +462,7 @@ def _package(row: tuple[object, ...] | None) -> Package:
 
 
 def _uuid_text(value: object) -> str:
-    return str(uuid.UUID(bytes=cast("bytes", value)))
+    return id_text(cast("bytes", value))
 
 
 def _digest(algorithm: str, value: object) -> Digest | None:

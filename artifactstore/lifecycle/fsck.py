@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,12 @@ from artifactstore import codec, events, manifest, queries, rebuild
 from artifactstore.database import fetch
 from artifactstore.errors import ArtifactStoreError, IntegrityError
 from artifactstore.lifecycle.verify import StoredObject, check
+from artifactstore.moment import id_text
 from artifactstore.reader import open_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    import uuid
+    from collections.abc import Iterable, Iterator, Mapping
 
     from artifactstore.database import Connection, Database, Row
     from artifactstore.objects.backend import Backend
@@ -53,14 +54,14 @@ def fsck(
 ) -> FsckResult:
     """Check a whole store; see `Store.fsck`. Changes nothing."""
     with database.read() as connection:
-        findings = [Finding("database", line) for line in _integrity(connection)]
-        findings += [Finding("log", line) for line in _log(connection)]
+        findings = list(_found("database", _integrity(connection)))
+        findings += _found("log", _log(connection))
         newest = events.newest_sequence(connection)
         used = fetch(connection, "SELECT count(*) FROM storage_locations WHERE state <> 'deleted'")[0][0]
         packages = fetch(connection, "SELECT count(*) FROM artifact_packages")[0][0]
-        findings += [Finding("objects", line) for line in _objects(connection, backends, read=read)]
-        findings += [Finding("manifests", line) for line in _manifests(connection, backends, store_id)]
-        findings += [Finding("retention", line) for line in _retention(connection)]
+        findings += _found("objects", _objects(connection, backends, read=read))
+        findings += _found("manifests", _manifests(connection, backends, store_id))
+        findings += _found("retention", _retention(connection))
     try:
         replayed = rebuild.replay(database, check=True)
         if not replayed.identical:
@@ -70,6 +71,15 @@ def fsck(
     except ArtifactStoreError as error:
         findings.append(Finding("views", f"the log cannot be replayed: {error.message}"))
     return FsckResult(newest, used, packages, tuple(findings))
+
+
+def _found(part: str, lines: Iterable[str]) -> Iterator[Finding]:
+    """What a part of the check says, up to where it says what cannot be: that is a finding too."""
+    try:
+        for line in lines:
+            yield Finding(part, line)
+    except IntegrityError as error:
+        yield Finding(part, error.message)
 
 
 def _integrity(connection: Connection) -> Iterator[str]:
@@ -180,4 +190,4 @@ def _retention(connection: Connection) -> Iterator[str]:
         "   WHERE l.package_sequence = p.sequence AND l.state = 'deleted'))",
     )
     for (package_id,) in rows:
-        yield f"package {uuid.UUID(bytes=package_id)} is held, but its bytes were released"
+        yield f"package {id_text(package_id)} is held, but its bytes were released"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from artifactstore.database import fetch
 from artifactstore.errors import ArtifactStoreError, BackendError
 from artifactstore.ingest import open_directory
 from artifactstore.lifecycle.verify import Failure, StoredObject, check, live_locations, packages_of
+from artifactstore.moment import id_text
 from artifactstore.sources import file_digests, open_source, stage
 
 if TYPE_CHECKING:
@@ -205,4 +205,4 @@ def _holds(connection: Connection, blake3: bytes) -> tuple[str, ...]:
         " WHERE l.blake3 = ? AND l.state <> 'deleted' AND h.released_at IS NULL ORDER BY h.hold_id",
         (blake3,),
     )
-    return tuple(str(uuid.UUID(bytes=row[0])) for row in rows)
+    return tuple(id_text(row[0]) for row in rows)

@@ -19,6 +19,7 @@ from artifactstore.database import fetch
 from artifactstore.digest import Hasher
 from artifactstore.errors import ArtifactStoreError, IntegrityError, InvalidInputError, ObjectNotFoundError
 from artifactstore.lifecycle.projection import DELETED, FAILED
+from artifactstore.moment import id_text
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.ring import pump
 from artifactstore.reader import fill_from
@@ -301,4 +302,4 @@ def packages_of(connection: Connection, blake3: bytes) -> tuple[str, ...]:
         f" WHERE l.blake3 = ? AND l.state <> '{DELETED}' ORDER BY p.sequence",
         (blake3,),
     )
-    return tuple(str(uuid.UUID(bytes=row[0])) for row in rows)
+    return tuple(id_text(row[0]) for row in rows)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
+from cli.harness import answer_of
 from store.harness import SAID, TREE, Home, refused, unprivileged
 
 from artifactstore import (
@@ -370,6 +371,63 @@ def test_an_edited_view_is_noticed_and_repaired(home: Home, tree: Path, statemen
         assert repaired == checked
         assert home.snapshot().tables == sound.tables
         assert store.replay(check=True).identical
+
+
+ABSURD = [
+    "UPDATE artifact_packages SET created_at = 9223372036854775807",
+    "UPDATE artifact_packages SET created_at = -9223372036854775808, finalized_at = 1",
+    "UPDATE artifact_packages SET package_id = x'00'",
+    "UPDATE artifact_packages SET package_id = zeroblob(100000)",
+    "UPDATE artifact_packages SET metadata = x'ff'",
+    "UPDATE artifact_packages SET metadata = x'8001'",
+    "UPDATE artifact_packages SET manifest_blake3 = x'00', content_digest = x''",
+    "UPDATE artifact_packages SET manifest_size = -1",
+    "UPDATE artifact_packages SET manifest_size = 9223372036854775807",
+    "UPDATE artifact_packages SET file_count = -1, total_size = -1",
+    "UPDATE artifact_packages SET status = 'none', name = char(27) || '[2J'",
+    "UPDATE artifact_files SET blake3 = x'', sha256 = x'00'",
+    "UPDATE artifact_files SET size = -1, media_type = '', relative_path = '../' || relative_path",
+    "UPDATE artifact_files SET package_sequence = 0",
+    "UPDATE storage_locations SET size = -1, verified_at = 9223372036854775807",
+    "UPDATE storage_locations SET backend_id = 'nowhere'",
+    "UPDATE storage_locations SET state = 'failed', failure = NULL",
+    "UPDATE retention_state SET expires_at = 9223372036854775807, retention_seconds = -1",
+    "UPDATE retention_state SET expires_at = -9223372036854775808, eligible_at = 9223372036854775807",
+    "UPDATE retention_holds SET hold_id = x'00', applied_at = -9223372036854775808",
+    "DELETE FROM retention_state",
+    "DELETE FROM artifact_packages",
+    "INSERT INTO pending_deletions VALUES (x'00', 'local', -1)",
+]
+LOOKS = (
+    *(
+        ["list", "--all"],
+        ["show", "{}"],
+        ["show", "{}", "--json"],
+        ["files", "{}"],
+        ["cat", "{}", "README.md"],
+    ),
+    *(["manifest", "{}"], ["find", "0000"], ["events"], ["health"], ["fsck", "--read"]),
+    *(["retention", "explain", "{}"], ["retention", "gc", "--dry-run"]),
+)
+
+
+@pytest.mark.parametrize("statement", ABSURD)
+def test_a_view_that_says_absurd_things_gives_answers_or_errors_but_no_bug(
+    home: Home, tree: Path, statement: str
+) -> None:
+    with home.open() as store:
+        package = store.push(tree, **SAID, metadata={"run": 7}).package.package_id
+        store.apply_hold(package, reason="lawsuit", actor="law")
+    home.tamper(statement)
+    places = ["--database", str(home.database), "--root", str(home.objects)]
+    for command in LOOKS:
+        answer = answer_of([*places, *(word.replace("{}", package) for word in command)])
+        assert "internal error" not in answer.stderr, (command, answer.stderr)
+        assert len(answer.stderr) < 10_000
+    assert answer_of([*places, "fsck"]).stdout  # at least one finding
+    assert answer_of([*places, "replay", "--check"]).code == 3
+    assert answer_of([*places, "replay"]).code == 0
+    assert answer_of([*places, "fsck", "--read"]).code == 0
 
 
 def test_a_deleted_view_is_repaired_while_the_store_is_open(home: Home, store: Store, tree: Path) -> None:
