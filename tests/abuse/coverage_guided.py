@@ -126,7 +126,12 @@ def run(name: str, seconds: int) -> tuple[int, str | None]:
         )
     said = done.stderr.decode("utf-8", "backslashreplace")
     tried = re.search(r"stat::number_of_executed_units:\s*(\d+)", said)
-    return int(tried[1]) if tried else 0, None if done.returncode == 0 else said[-6000:]
+    failure = None
+    if done.returncode != 0:
+        # Without the progress of the fuzzer, which has hundreds of lines that begin so.
+        lines = [line for line in said.splitlines() if not re.match("#[0-9]|INFO:", line)]
+        failure = "\n".join(["FAILED", *lines[-40:], done.stdout.decode("utf-8", "backslashreplace")[-4000:]])
+    return int(tried[1]) if tried else 0, failure
 
 
 def main() -> int:
