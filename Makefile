@@ -5,6 +5,8 @@ VENV ?= .venv
 # What `make demo` pushes; empty: two packages of the running Python's own standard library.
 DIR ?=
 PYTEST_ARGS ?=
+# How long `make fuzz` tries each parser.
+SECONDS ?= 60
 
 # A project-local store for `migrate`, `migrate-fresh` and `dev`; the same places as in .env.example.
 export ARTIFACTSTORE_DATABASE_URL ?= sqlite:///./var/artifactstore.db
@@ -16,7 +18,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' artifactstore/version
 STEM := artifactstore-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test drills drills-sample mutants lint types wheel sbom release bench migrate migrate-fresh dev clean
+.PHONY: help demo test drills drills-sample fuzz mutants lint types wheel sbom release bench migrate migrate-fresh dev clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +59,8 @@ sbom: wheel  ## list everything that an installation of the wheel brings, as Cyc
 
 release: sbom  ## wheel, source archive, list of contents, and their sums, below ./dist
 	cd dist && sha256sum $(STEM)* > SHA256SUMS
+fuzz: $(VENV)/installed-fuzz  ## fuzz each parser, led by coverage (SECONDS= for each; Python 3.11 or 3.12)
+	cd tests && $(abspath $(BIN))/python -m abuse.coverage_guided --seconds $(SECONDS)
 
 bench: $(VENV)/installed  ## compare with the peers that are installed, as ratios
 	$(BIN)/python -m benchmarks w1 w4 w2 w3 barrier log replay packages
@@ -85,6 +89,10 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) -e '.[all,test]'
+	@touch $@
+
+$(VENV)/installed-fuzz: $(VENV)/installed-test
+	$(PIP) -e '.[all,test,fuzz]'
 	@touch $@
 
 $(VENV)/installed-lint: $(VENV)/installed-test

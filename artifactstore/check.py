@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from artifactstore import manifest as manifests
 from artifactstore.errors import AccessError, InvalidInputError
+from artifactstore.local_files import check_local_path, read_whole
 from artifactstore.manifest import Manifest
 from artifactstore.model import CheckResult
 from artifactstore.paths import printable
@@ -35,15 +36,23 @@ def load_manifest(manifest: Manifest | bytes | str | os.PathLike[str]) -> Manife
         return manifest
     if isinstance(manifest, bytes):
         return manifests.decode(manifest)
+    return manifests.decode(read_manifest(os.fspath(manifest)))
+
+
+def read_manifest(path: str) -> bytes:
+    """The bytes of a manifest's file, whatever lies there.
+
+    Raises:
+        InvalidInputError: there is no such file, or it is too large for a manifest.
+        AccessError: it may not be read.
+    """
+    name = printable(path)
     try:
-        with open(manifest, "rb") as file:
-            return manifests.decode(file.read())
+        return read_whole(check_local_path(path), limit=manifests.MAX_SIZE)
     except PermissionError as error:
-        raise AccessError(f"cannot read the manifest {os.fspath(manifest)!r}: permission denied") from error
+        raise AccessError(f"cannot read the manifest {name}: permission denied") from error
     except OSError as error:
-        raise InvalidInputError(
-            f"cannot read the manifest {os.fspath(manifest)!r}: {error.strerror}"
-        ) from error
+        raise InvalidInputError(f"cannot read the manifest {name}: {error.strerror}") from error
 
 
 def check_directory(
@@ -64,7 +73,7 @@ def check_directory(
     loaded = load_manifest(manifest)
     root = os.fspath(directory)
     if not os.path.isdir(root):
-        raise InvalidInputError(f"cannot check {root!r}: it is no directory")
+        raise InvalidInputError(f"cannot check {printable(root)}: it is no directory")
     listed = {file.relative_path: file for file in loaded.files}
     folder = audit_directory(listed)
     kit = {f"{folder}/{name}" for name in AUDIT_FILES}

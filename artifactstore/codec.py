@@ -180,9 +180,7 @@ def _broken_rule(item: object, *, allow_bytes: bool) -> str | None:
     if isinstance(item, int):
         if INTEGER_MIN <= item <= INTEGER_MAX:
             return None
-        # Python refuses to write very long integers in decimal.
-        shown = str(item) if item.bit_length() < 1000 else hex(item)
-        return f"the integer {_shorten(shown)} does not fit into 64 bits"
+        return f"the integer {integer_text(item)} does not fit into 64 bits"
     if isinstance(item, float):
         return None if math.isfinite(item) else f"{item} is not a JSON number"
     if isinstance(item, dict):
@@ -204,6 +202,11 @@ def _broken_text_rule(text: str) -> str | None:
     except UnicodeEncodeError:
         return f"{_shorten(ascii(text))} is not valid Unicode text"
     return None
+
+
+def integer_text(value: int) -> str:
+    """Any integer for an error, shortened; Python refuses to write very long ones in decimal."""
+    return _shorten(str(value) if value.bit_length() < 1000 else hex(value))
 
 
 def _shorten(text: str) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from artifactstore.errors import (
     StateError,
     StoreNotFoundError,
 )
+from artifactstore.local_files import check_local_path
 from artifactstore.objects.durability import make_folders, sync_path
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class Database:
             message = f"SQLite {apsw.sqlite_lib_version()} can lose commits"
             raise StateError(message, hint="upgrade apsw to 3.51.3 or newer")
         # NOFOLLOW refuses a link in any part of the path: resolve the folder, keep the file itself strict.
-        folder, name = os.path.split(os.path.abspath(path))
+        folder, name = os.path.split(os.path.abspath(check_local_path(path)))
         self.path = os.path.join(os.path.realpath(folder), name)
         self._busy_timeout = busy_timeout
         self._closed = False
@@ -101,15 +103,26 @@ class Database:
     # Opening
 
     def exists(self) -> bool:
-        """Whether anything is at the path; a file that a crash left before its first commit is nothing."""
+        """Whether anything is at the path; a file that a crash left before its first commit is nothing.
+
+        Raises:
+            StateError: it is no file, or has a second name.
+        """
         try:
-            if os.stat(self.path).st_size == 0:
-                return False
+            status = os.stat(self.path)
         except FileNotFoundError:
             return False
         except OSError as error:
             message = f"cannot look at the database {self.path}: {error.strerror}"
             raise AccessError(message) from error
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise _not_a_store(self.path, "it is a device, a FIFO or a socket")
+        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+            # SQLite names its log after the file: there would be two logs, each without the other's rows.
+            message = f"the database {self.path} has {status.st_nlink} names (hard links)"
+            raise StateError(message, hint="remove the others, or use a copy", code="database-linked")
+        if status.st_size == 0:
+            return False
         with self.read() as connection:
             return bool(
                 connection.pragma("application_id")
@@ -163,7 +176,7 @@ class Database:
             The schema version of the file.
         Raises:
             StoreNotFoundError: there is no file.
-            StateError: it is another application's, newer, or older.
+            StateError: it is another application's, newer, older, or has a second name.
             IntegrityError: it is not SQLite, or its schema was tampered with.
         """
         if not self.exists():

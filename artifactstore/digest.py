@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from artifactstore.errors import InvalidInputError
+from artifactstore.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,8 @@ class Digest:
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
             raise InvalidInputError(
-                f"unknown digest algorithm {self.algorithm!r}", hint="use blake3:<hex> or sha256:<hex>"
+                f"unknown digest algorithm {printable(self.algorithm)}",
+                hint="use blake3:<hex> or sha256:<hex>",
             )
         if len(self.value) != DIGEST_SIZE:
             raise InvalidInputError(f"a {self.algorithm} digest has 32 bytes, not {len(self.value)}")
@@ -50,7 +52,8 @@ class Digest:
         algorithm, _, hexadecimal = text.partition(":")
         if len(hexadecimal) != 2 * DIGEST_SIZE or not is_lower_hex(hexadecimal):
             raise InvalidInputError(
-                f"not a digest: {text!r}", hint="write it as blake3:<64 hex digits> or sha256:<64 hex digits>"
+                f"not a digest: {printable(text)}",
+                hint="write it as blake3:<64 hex digits> or sha256:<64 hex digits>",
             )
         return cls(algorithm, bytes.fromhex(hexadecimal))
 

@@ -13,13 +13,12 @@ an assignment. Errors name the file and the line, never the value, which may be 
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactstore.errors import SettingsError
+from artifactstore.local_files import read_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,11 +55,9 @@ def read_env_file(path: Path, prefixes: tuple[str, ...]) -> dict[str, Assignment
         SettingsError: there is no such file, it cannot be read, or `parse_env` refuses it.
     """
     try:
-        data = _read_regular_file(path)
+        data = read_whole(path, limit=MAX_FILE_SIZE)
     except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
-    if len(data) > MAX_FILE_SIZE:
-        raise SettingsError(f"{path} is larger than {MAX_FILE_SIZE} bytes", hint="it is no settings file")
+        raise SettingsError(f"cannot read {path}: {error.strerror}", hint="name a settings file") from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -99,18 +96,6 @@ def parse_env(text: str, source: str, prefixes: tuple[str, ...]) -> dict[str, As
         if name.startswith(prefixes):
             assignments[name] = Assignment(value, number)
     return assignments
-
-
-def _read_regular_file(path: Path) -> bytes:
-    # O_NONBLOCK: opening a FIFO must not wait for somebody to write to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SettingsError(f"{path} is not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_FILE_SIZE + 1)
-    finally:
-        os.close(descriptor)
 
 
 def _parse_line(line: str, prefixes: tuple[str, ...]) -> tuple[str, str]:

@@ -10,14 +10,13 @@ Source: RFC 9162 §2.1.1 (leaf hash); docs/format.md.
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from artifactstore import codec
 from artifactstore.errors import IntegrityError
-from artifactstore.moment import format_moment, take_ids
+from artifactstore.moment import format_moment, id_text, take_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -383,9 +382,9 @@ def store_id(connection: Connection) -> bytes:
     """The 16 bytes that name this store, from its first event."""
     for event in read(connection, after=0, limit=1):
         found = event.payload.get("store_id")
-        if event.type == STORE_CREATED and isinstance(found, bytes):
-            if event.payload["format"] != FORMAT:
-                raise IntegrityError(f"the log has format {event.payload['format']!r}, not {FORMAT}")
+        if event.type == STORE_CREATED and isinstance(found, bytes) and len(found) == 16:
+            if event.payload.get("format") != FORMAT:
+                raise IntegrityError(f"the log has another format than {FORMAT}")
             return found
     raise IntegrityError("event 1 is not the creation of a store, with which every log begins")
 
@@ -430,9 +429,9 @@ def to_json(event: Event) -> dict[str, Value]:
     """The JSON projection of an event: ids as UUID text, digests as `algorithm:hex`, times as RFC 3339."""
     return {
         "sequence": event.sequence,
-        "event_id": str(uuid.UUID(bytes=event.event_id)),
+        "event_id": id_text(event.event_id),
         "type": event.type,
-        "package_id": None if event.package_id is None else str(uuid.UUID(bytes=event.package_id)),
+        "package_id": None if event.package_id is None else id_text(event.package_id),
         "actor": event.actor,
         "recorded_at": format_moment(event.recorded_at),
         "payload": {name: _json_value(name, value) for name, value in event.payload.items()},
@@ -443,7 +442,7 @@ def to_json(event: Event) -> dict[str, Value]:
 def _json_value(name: str, value: Value) -> Value:
     if isinstance(value, bytes):
         if len(value) == 16:
-            return str(uuid.UUID(bytes=value))
+            return id_text(value)
         return f"{'blake3' if name.endswith('blake3') else 'sha256'}:{value.hex()}"
     if isinstance(value, int) and name.endswith("_at"):
         return format_moment(value)

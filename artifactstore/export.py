@@ -16,12 +16,14 @@ from artifactstore.check import AUDIT_FILES, audit_directory
 from artifactstore.digest import digest_pair, new_blake3
 from artifactstore.errors import AccessError, ArtifactStoreError, BackendError, ConflictError, IntegrityError
 from artifactstore.ingest import Progress
+from artifactstore.local_files import check_local_path
 from artifactstore.manifest import json_bytes
 from artifactstore.model import ExportResult
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import write_new, write_stream
 from artifactstore.objects.local import LocalBackend
+from artifactstore.paths import printable
 from artifactstore.reader import fill_from, open_object
 from artifactstore.workers import Job, Workers
 
@@ -74,24 +76,25 @@ def export_directory(
         IntegrityError: a stored object is damaged.
         BackendError: the disk is full or fails.
     """
-    target = os.path.abspath(directory)
+    target = os.path.abspath(check_local_path(directory))
     if os.path.lexists(target) and not (os.path.isdir(target) and not os.listdir(target)):
-        raise ConflictError(f"{directory!r} exists and is not empty", hint="choose a new directory")
+        raise ConflictError(f"{printable(directory)} exists and is not empty", hint="choose a new directory")
     with _translated(directory):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         partial = f"{os.path.dirname(target)}/.{os.path.basename(target)}.partial-{os.urandom(4).hex()}"
-        os.mkdir(partial)
-        root = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # Private until all is written, so that nobody can put a link in the way, whatever the umask is.
+        os.mkdir(partial, 0o700)
+        written = f"{partial}/export"
+        os.mkdir(written)
+        root = os.open(written, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _write_files(manifest, stored, root, on_progress)
             kit = None if bare else _write_kit(manifest, manifest_bytes, root)
             _make_durable(manifest, kit, root)
-            os.rename(partial, target)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+            os.rename(written, target)
         finally:
             os.close(root)
+            shutil.rmtree(partial, ignore_errors=True)
         sync_path(os.path.dirname(target), directory=True)
     return ExportResult(len(manifest.files), manifest.total_size, kit)
 
@@ -276,13 +279,15 @@ def _translated(directory: str) -> Iterator[None]:
     except ArtifactStoreError:
         raise
     except PermissionError as error:
-        raise AccessError(f"cannot write {error.filename or directory!r}: permission denied") from error
+        raise AccessError(
+            f"cannot write {printable(str(error.filename or directory))}: permission denied"
+        ) from error
     except FileExistsError as error:
-        raise ConflictError(f"{directory!r} exists and is not empty") from error
+        raise ConflictError(f"{printable(directory)} exists and is not empty") from error
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise BackendError(
-            f"cannot export to {directory!r}: {error.strerror}",
+            f"cannot export to {printable(directory)}: {error.strerror}",
             code="disk-full" if full else None,
             retryable=True,
         ) from error

@@ -22,6 +22,7 @@ from artifactstore.media_types import guess_media_type
 from artifactstore.model import IngestResult
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.staging import staging_elsewhere
+from artifactstore.paths import printable
 from artifactstore.scan import Run
 from artifactstore.sources import open_source, opened_folder, stage_descriptor
 from artifactstore.workers import Job, Workers
@@ -225,9 +226,9 @@ def open_directory(directory: str) -> int:
     try:
         return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError as error:
-        raise AccessError(f"cannot read the directory {directory!r}: permission denied") from error
+        raise AccessError(f"cannot read the directory {printable(directory)}: permission denied") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InvalidInputError(
-            f"cannot read the directory {directory!r}: {reason}", hint="name a directory"
+            f"cannot read the directory {printable(directory)}: {reason}", hint="name a directory"
         ) from error

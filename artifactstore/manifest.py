@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "application/vnd.artifactstore.manifest.v1+cbor"
 VERSION = 1
+MAX_SIZE = 1 << 30  # bytes that a reader takes; the manifest of a million files has some 200 MB
 _TOP_KEYS = {"files", "totals", "package", "version", "media_type", "content_digest"}
 _FILE_KEYS = {"size", "blake3", "sha256", "executable", "media_type", "relative_path"}
 _PACKAGE_TEXTS = ("name", "subject", "producer", "store_id", "package_id", "retention_class")

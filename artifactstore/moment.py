@@ -9,7 +9,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from artifactstore.errors import InvalidInputError, StateError
+from artifactstore.errors import IntegrityError, InvalidInputError, StateError
+from artifactstore.paths import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT_MIN = -62_135_596_800_000_000  # 0001-01-01T00:00:00.000000Z
 MOMENT_MAX = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+_MEND = "run `artifactstore fsck`"  # what comes out of the views or the log was tampered with
 _CLOCK_MAX = 221_845_392_000_000_000  # the year 9000: leaves room for any retention
 
 
@@ -49,16 +51,33 @@ def believed(clock: Clock) -> Clock:
 
 
 def format_moment(moment: int) -> str:
-    """RFC 3339 in UTC with microseconds, always the same width: `2026-11-22T20:15:00.000000Z`."""
+    """RFC 3339 in UTC with microseconds, always the same width: `2026-11-22T20:15:00.000000Z`.
+
+    Raises:
+        IntegrityError: nobody recorded that: no calendar has it.
+    """
+    if not MOMENT_MIN <= moment <= MOMENT_MAX:
+        raise IntegrityError(f"{moment} microseconds after 1970 are no instant", hint=_MEND)
     instant = _EPOCH + timedelta(microseconds=moment)
     return f"{instant.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def id_text(value: bytes) -> str:
+    """An id as text: `01a204e5-d1a0-7000-8000-000000000001`.
+
+    Raises:
+        IntegrityError: nobody recorded that: an id has 16 bytes.
+    """
+    if len(value) != 16:
+        raise IntegrityError(f"an id has 16 bytes, not {len(value)}", hint=_MEND)
+    return str(uuid.UUID(bytes=value))
 
 
 def parse_moment(text: str) -> int:
     """Read an RFC 3339 instant, or a date, which is its first moment in UTC.
 
     Raises:
-        InvalidInputError: it is neither, or names no offset from UTC.
+        InvalidInputError: it is neither, names no offset from UTC, or lies outside the years 1 to 9999 there.
     """
     try:
         instant = datetime.fromisoformat(text)
@@ -66,11 +85,17 @@ def parse_moment(text: str) -> int:
         instant = None
     if instant is not None and len(text) == len("2026-11-22"):
         instant = instant.replace(tzinfo=UTC)
-    if instant is None or instant.tzinfo is None:
+    moment = None
+    if instant is not None and instant.tzinfo is not None:
+        moment = (instant - _EPOCH) // timedelta(microseconds=1)
+    # An offset may carry an instant out of the years that can be written.
+    if moment is None or not MOMENT_MIN <= moment <= MOMENT_MAX:
         raise InvalidInputError(
-            f"not an instant: {text!r}", hint="write 2026-11-22 or 2026-11-22T20:15:00Z", code="invalid-time"
+            f"not an instant: {printable(text)}",
+            hint="write 2026-11-22 or 2026-11-22T20:15:00Z",
+            code="invalid-time",
         )
-    return (instant - _EPOCH) // timedelta(microseconds=1)
+    return moment
 
 
 class Uuid7Source:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -12,10 +11,11 @@ from artifactstore import codec, model
 from artifactstore.database import fetch, fetch_one
 from artifactstore.digest import ALGORITHMS, DIGEST_SIZE, Digest, is_lower_hex
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError
-from artifactstore.fields import DOTTED_KEY_MAX
 from artifactstore.manifest import ManifestFile
 from artifactstore.model import File, FileHit, Package, Page, Verification
+from artifactstore.moment import id_text
 from artifactstore.paths import parents, printable
+from artifactstore.schema import DOTTED_KEY_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LIMIT_MAX = 1000  # items of one page
 METADATA_FILTERS_MAX = 32  # each is a join
 MIN_PREFIX = 4  # hex digits of a shortened id or digest
+_UUID_TEXT = 36  # characters of a whole id
 
 _PACKAGE_COLUMNS = """
     p.package_id, p.name, p.producer, p.subject, p.status, r.retention_class, r.retention_seconds,
@@ -62,7 +63,7 @@ def package_sequence(connection: Connection, package_id: str) -> int:
         NotFoundError: no package has it.
     """
     digits = package_id.replace("-", "").lower()
-    if not MIN_PREFIX <= len(digits) <= 32 or not is_lower_hex(digits):
+    if len(package_id) > _UUID_TEXT or not MIN_PREFIX <= len(digits) <= 32 or not is_lower_hex(digits):
         raise InvalidInputError(
             f"not a package id: {package_id[:80]!r}",
             hint=f"give the UUID or at least its first {MIN_PREFIX} digits",
@@ -106,7 +107,7 @@ def list_packages(
     check_limit(limit)
     if wanted.status is not None and wanted.status not in model.PACKAGE_STATUSES:
         raise InvalidInputError(
-            f"unknown status {wanted.status!r}", hint=f"one of {', '.join(model.PACKAGE_STATUSES)}"
+            f"unknown status {printable(wanted.status)}", hint=f"one of {', '.join(model.PACKAGE_STATUSES)}"
         )
     _check_askable(wanted)
     joins = ["artifact_packages p JOIN retention_state r ON r.package_sequence = p.sequence"]
@@ -368,13 +369,13 @@ def idempotent_event(connection: Connection, key: str) -> tuple[bytes, int] | No
 def check_limit(limit: int) -> None:
     """Refuse a page size that is not one."""
     if not 1 <= limit <= LIMIT_MAX:
-        raise InvalidInputError(f"a limit is 1 to {LIMIT_MAX}, not {limit}")
+        raise InvalidInputError(f"a limit is 1 to {LIMIT_MAX}, not {codec.integer_text(limit)}")
 
 
 def check_integer(value: int | None, *, name: str) -> None:
     """Refuse a number that SQLite cannot compare."""
     if value is not None and not codec.INTEGER_MIN <= value <= codec.INTEGER_MAX:
-        raise InvalidInputError(f"{name} {value} does not fit into 64 bits")
+        raise InvalidInputError(f"{name} {codec.integer_text(value)} does not fit into 64 bits")
 
 
 def _check_askable(wanted: PackageFilter) -> None:
@@ -461,7 +462,7 @@ def _package(row: tuple[object, ...] | None) -> Package:
 
 
 def _uuid_text(value: object) -> str:
-    return str(uuid.UUID(bytes=cast("bytes", value)))
+    return id_text(cast("bytes", value))
 
 
 def _digest(algorithm: str, value: object) -> Digest | None:

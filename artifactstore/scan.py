@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 SYMLINK_MODES = ("error", "skip", "follow")
+_LINKED_FOLDERS_MAX = 10_000  # walked over followed links; links of links multiply
 _RUN = 128  # files handed to a worker at once
 _WARNINGS_MAX = 20  # of one kind; the rest is counted
 
@@ -41,14 +42,14 @@ class Selection:
     def __post_init__(self) -> None:
         if self.symlinks not in SYMLINK_MODES:
             raise InvalidInputError(
-                f"unknown way with symbolic links: {self.symlinks!r}",
+                f"unknown way with symbolic links: {printable(self.symlinks)}",
                 hint=f"one of {', '.join(SYMLINK_MODES)}",
             )
         choices: tuple[object, ...] = (self.include, self.exclude)
         for globs in choices:
             if isinstance(globs, str):
                 # It would be read as one glob a character.
-                raise InvalidInputError(f"globs must be a tuple of texts, not {globs!r}")
+                raise InvalidInputError(f"globs must be a tuple of texts, not {printable(globs)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Scan:
     skipped: list[SkippedFile] = field(default_factory=list)
     _collisions: list[str] = field(default_factory=list)
     _backslashes: list[str] = field(default_factory=list)
+    _linked_folders: int = 0
     _store_inodes: frozenset[int] = frozenset()
     _include: re.Pattern[str] | None = None
     _exclude: re.Pattern[str] | None = None
@@ -152,6 +154,12 @@ class Scan:
                 )
                 raise InvalidInputError(message, hint="use --symlinks skip", code="symlink-loop")
             path = f"{folder}{below.name}/"
+            if path != f"{below.source}/":
+                self._linked_folders += 1
+                if self._linked_folders > _LINKED_FOLDERS_MAX:
+                    # Two links in each of thirty folders make a thousand million paths.
+                    message = f"more than {_LINKED_FOLDERS_MAX} folders lie behind symbolic links"
+                    raise InvalidInputError(message, hint="use --symlinks skip", code="symlink-loop")
             stack.append((path, below.source, iter(self._entries(path, below.source))))
 
     def _entries(self, folder: str, source: str) -> list[_Entry]:
@@ -161,7 +169,8 @@ class Scan:
         with opened_folder(self.root, source) as descriptor:
             self._refuse_store(descriptor, folder)
             try:
-                entries = list(os.scandir(descriptor))
+                # In an order of our own, since what is left out is noted as it is met.
+                entries = sorted(os.scandir(descriptor), key=lambda entry: entry.name)
             except OSError as error:
                 message = f"cannot list the folder {printable(folder or '.')}: {error.strerror}"
                 raise AccessError(message) from error
@@ -296,38 +305,65 @@ def _compile(globs: tuple[str, ...]) -> re.Pattern[str] | None:
     """One pattern for all globs; a folder's path ends with a slash.
 
     A glob without a slash matches a name at any depth; one with a slash matches the path from the root. `*`
-    and `?` stop at slashes, `**` does not, and what matches a folder matches all below it.
+    and `?` stop at slashes, `**` does not, `**/` at the beginning of a name stands for any folders or none,
+    and what matches a folder matches all below it.
     """
     if not globs:
         return None
     try:
         return re.compile("|".join(_translate(glob) for glob in globs), re.DOTALL)
     except re.error as error:
-        raise InvalidInputError(f"not a glob among {', '.join(map(repr, globs))}: {error}") from error
+        raise InvalidInputError(
+            f"not a glob among {', '.join(map(printable, globs))}: {printable(error.msg)}"
+        ) from error
+
+
+# What a star may take before a text that is fixed in length; the shortest first.
+_STARS = {"*": "[^/]*?", "**": ".*?", "**/": "(?:.*?/)??"}
 
 
 def _translate(glob: str) -> str:
-    if not glob.strip("/"):
-        raise InvalidInputError(f"not a glob: {glob!r}")
+    """The pattern of one glob, which matches in a time in proportion to the path, whatever both are.
+
+    Once the text behind a star has been found, an earlier place for what follows is never worse than a later
+    one. So each star but the last is atomic: it is not tried again when something fails further on.
+    """
     body = glob.strip("/")
-    parts = re.split(r"(\*\*/?|\*|\?|\[!?\]?[^\]]*\])", body)
-    translated = []
-    for part in parts:
-        if part.startswith("**"):
-            translated.append("(?:.*/)?" if part.endswith("/") else ".*")
-        elif part == "*":
-            translated.append("[^/]*")
-        elif part == "?":
-            translated.append("[^/]")
-        elif part.startswith("[") and part.endswith("]") and part not in {"[]", "[!]"}:
-            negated = part[1] == "!"
-            inner = part[2:-1] if negated else part[1:-1]
-            translated.append(f"(?!/)[{'^' * negated}{_escape_class(inner)}]")
+    if not body:
+        raise InvalidInputError(f"not a glob: {printable(glob)}")
+    # Texts of fixed length, each behind a star; the first one stands at the beginning of the path.
+    stars, texts = [""], [""]
+    if "/" not in body and not glob.startswith("/"):
+        stars, texts = ["", "**/"], ["", ""]
+    for part in re.split(r"(\*\*/?|\*|\?|\[!?\]?[^\]]*\])", body):
+        if part in _STARS:
+            # Elsewhere than at the beginning of a name `**/` is two things: any text, then a slash.
+            begins = texts[-1].endswith("/") or (not texts[-1] and stars[-1] in {"", "**/"})
+            split = part == "**/" and not begins
+            stars.append("**" if split else part)
+            texts.append("/" if split else "")
         else:
-            translated.append(re.escape(part))
-    anchored = "" if "/" in body or glob.startswith("/") else "(?:.*/)?"
+            texts[-1] += _fixed(part)
     below = "/.*" if glob.endswith("/") else "(?:/.*)?"
-    return f"{anchored}{''.join(translated)}{below}"
+    pattern = run = ""  # a run of texts is what no star for several folders divides
+    for number, (star, text) in enumerate(zip(stars, texts, strict=True)):
+        if star.startswith("**"):
+            pattern, run = f"{pattern}(?>{run})", ""
+        atomic = star == "*" and number < len(stars) - 1
+        found = f"{_STARS.get(star, '')}{text}"
+        run += f"(?>{found})" if atomic else found
+    return f"{pattern}{run}{below}"
+
+
+def _fixed(part: str) -> str:
+    """The pattern of a part of a glob without a star."""
+    if part == "?":
+        return "[^/]"
+    if part.startswith("[") and part.endswith("]") and part not in {"[]", "[!]"}:
+        negated = part[1] == "!"
+        inner = part[2:-1] if negated else part[1:-1]
+        return f"(?!/)[{'^' * negated}{_escape_class(inner)}]"
+    return re.escape(part)
 
 
 def _escape_class(inner: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 APPLICATION_ID = 0x41525453  # "ARTS"
 # Raised with every change of a view; an older store is rebuilt by `migrate`, a newer one is refused.
 SCHEMA_VERSION = 3
+DOTTED_KEY_MAX = 255  # characters; metadata below a longer key is kept, but cannot be filtered by
 
 EVENT_STATEMENTS = (
     """

@@ -130,7 +130,10 @@ def local_path(text: str) -> Path:
             f"{printable(mask_url(text))} is not a path",
             hint="use a path of this machine, without control characters",
         )
-    expanded = os.path.expanduser(text)
+    try:
+        expanded = os.path.expanduser(text)
+    except ValueError:  # a name that no user can have
+        expanded = text
     if expanded.startswith("~"):
         raise SettingsError(
             f"{printable(text)} names no home directory", hint="write ./~ for a name that begins with ~"
@@ -184,7 +187,10 @@ def file_url(text: str) -> Path:
         else:
             message = "the value is not the URL of a local directory"
         raise SettingsError(message, hint=hint)
-    path = "/" + os.fsdecode(unquote_to_bytes(match[1])).lstrip("/")
+    try:
+        path = "/" + os.fsdecode(unquote_to_bytes(os.fsencode(match[1]))).lstrip("/")
+    except UnicodeEncodeError:  # no environment can hold it
+        path = ""
     if _CONTROL.search(path) or not path.strip("/."):
         raise SettingsError(f"{printable(path)} is no directory for objects", hint=hint)
     return Path(path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifactstore.dotenv import read_env_file
 from artifactstore.errors import SettingsError
+from artifactstore.paths import printable
 from artifactstore.setting_values import (
     BACKEND_IDS,
     Route,
@@ -251,7 +252,7 @@ class Settings:
         for name, backend_id in named:
             if backend_id not in self.storage_backends:
                 raise SettingsError(
-                    f"{name} ({self._origin(name)}): {backend_id!r} is not among the backends of "
+                    f"{name} ({self._origin(name)}): {printable(backend_id)} is not among the backends of "
                     f"{backends} ({self._origin(backends)}): {show(self.storage_backends)}",
                     hint=f"add it to {backends} or name one of those",
                 )
@@ -314,7 +315,9 @@ def load_settings(
     environ = os.environ if environ is None else environ
     overrides = overrides or {}
     for name in overrides.keys() - {variable.name for variable in variables().values()}:
-        raise SettingsError(f"no setting is named {name!r}", hint="give overrides by name of variable")
+        raise SettingsError(
+            f"no setting is named {printable(name)}", hint="give overrides by name of variable"
+        )
     assignments = {} if env_file is None else read_env_file(env_file, PREFIXES)
     values: dict[str, Any] = {}  # each parser returns the type of its field
     origins: dict[str, str] = {}

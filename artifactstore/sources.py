@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Source = Buffer | str | os.PathLike[str] | Readable | Iterable[Buffer]
 
 # Never waits for a writer of a FIFO, never follows a link, never becomes the terminal of the process.
-_BLOCK = 1 << 20  # bytes of a small file read at once
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -104,7 +103,9 @@ def stage_descriptor(
         if before.st_size < SMALL_FILE:
             staged = batch.stage_bytes(_read_small(descriptor, before.st_size))
         else:
-            staged = batch.stage_stream(_reading(fill_from_descriptor(descriptor), printable(name)))
+            # One byte more than announced, as in `_read_small`.
+            fill = fill_from_descriptor(descriptor, limit=before.st_size + 1)
+            staged = batch.stage_stream(_reading(fill, printable(name)), expected=before.st_size)
     except OSError as error:
         if isinstance(error, AccessError):
             raise
@@ -122,37 +123,47 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _read_small(descriptor: int, size: int) -> bytes:
-    # One byte more than announced, so that growth shows.
+    # One byte more than announced, so that growth shows; not more, since a file may grow without end.
     data = os.read(descriptor, size + 1)
     if len(data) < size:
         parts = [data]
-        while part := os.read(descriptor, size + 1):
+        left = size + 1 - len(data)
+        while left and (part := os.read(descriptor, left)):
             parts.append(part)
+            left -= len(part)
         data = b"".join(parts)
     return data
 
 
-def fill_from_descriptor(descriptor: int) -> Fill:
-    """Reads a file from where its descriptor stands."""
+def fill_from_descriptor(descriptor: int, *, limit: int) -> Fill:
+    """Reads a file from where its descriptor stands.
+
+    Args:
+        limit: bytes to read at most.
+    """
+    left = limit
 
     def fill(buffer: memoryview) -> int:
+        nonlocal left
+        wanted = min(len(buffer), left)
         length = 0
-        while length < len(buffer) and (count := os.readv(descriptor, [buffer[length:]])):
+        while length < wanted and (count := os.readv(descriptor, [buffer[length:wanted]])):
             length += count
+        left -= length
         return length
 
     return fill
 
 
 def file_digests(descriptor: int) -> DigestPair:
-    """Both digests of an open file, in bounded memory."""
+    """Both digests of an open file, in bounded memory; of one that grows, up to a byte more than it had."""
     hasher = Hasher()
-    if os.fstat(descriptor).st_size < SMALL_FILE:
-        while data := os.read(descriptor, _BLOCK):
-            hasher.update(data)
+    size = os.fstat(descriptor).st_size
+    if size < SMALL_FILE:
+        hasher.update(_read_small(descriptor, size))
     else:
         pump(
-            fill_from_descriptor(descriptor),
+            fill_from_descriptor(descriptor, limit=size + 1),
             (
                 (lambda view, _offset: hasher.update_sha256(view), 1),
                 (lambda view, _offset: hasher.update_blake3(view), 1),

@@ -122,7 +122,7 @@ class Store(LifecycleCalls):
         backends = {backend.backend_id: backend}
         for backend_id, root in (further or {}).items():
             if backend_id in backends:
-                raise InvalidInputError(f"the backend {backend_id!r} is there already")
+                raise InvalidInputError(f"the backend {backend_id[:80]!r} is there already")
             backends[backend_id] = LocalBackend(os.fspath(root), backend_id=backend_id)
         try:
             if create and not file.exists():
@@ -455,7 +455,7 @@ class Store(LifecycleCalls):
         with self._backend.batch() as batch:
             _, again = self._stage_directory(batch, directory, selection, None)
             if again.digest() != entries.digest():
-                raise SourceChangedError(f"{os.fspath(directory)!r} changed while it was read")
+                raise SourceChangedError(f"{printable(os.fspath(directory))} changed while it was read")
             batch.publish()
 
     def _record_created(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from artifactstore import codec, events, model, schema
 from artifactstore.errors import IntegrityError
-from artifactstore.fields import DOTTED_KEY_MAX
 from artifactstore.lifecycle.projection import STORED, Lifecycle
+from artifactstore.schema import DOTTED_KEY_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,7 +72,7 @@ class _Fold:
             self._lifecycle.apply(event, None if event.package_id is None else self._package_sequence(event))
             return
         if handler is None:
-            message = f"event {event.sequence} has the unknown type {event.type!r}"
+            message = f"event {event.sequence} has the unknown type {event.type[:80]!r}"
             raise IntegrityError(message, hint="was it written by a newer artifactstore?")
         try:
             handler(event)

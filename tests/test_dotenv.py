@@ -176,7 +176,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for path in (fifo, tmp_path, Path("/dev/null")):
-        with pytest.raises(SettingsError, match="is not a regular file"):
+        with pytest.raises(SettingsError, match="not a regular file"):
             read_env_file(path, PREFIXES)
     with pytest.raises(SettingsError, match=r"cannot read .*: No such file or directory"):
         read_env_file(tmp_path / "missing", PREFIXES)

@@ -547,6 +547,20 @@ def test_default_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert described(settings)["ARTIFACTSTORE_ANON_READ"].origin == ".env line 1"
 
 
+def test_a_settings_file_counts_only_where_the_program_stands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("ARTIFACTSTORE_ANON_READ=true\n")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert default_env_file() is None
+    # And no name of another program's changes anything, not even one that programs look at.
+    (tmp_path / "below" / ".env").write_text("PATH=/evil\nLD_PRELOAD=/evil.so\nPYTHONPATH=/evil\nCI=true\n")
+    before = dict(os.environ)
+    assert load_settings(environ={}, env_file=default_env_file()) == load_settings(environ={})
+    assert dict(os.environ) == before
+
+
 def test_env_example_names_exactly_the_known_variables_and_shows_the_defaults(tmp_path: Path) -> None:
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
     assignment = re.compile(r"(?m)^(?:# )?([A-Z0-9_]+)=(.*)$")

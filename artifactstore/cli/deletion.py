@@ -17,6 +17,7 @@ from artifactstore.cli.output import Fact, say
 from artifactstore.cli.projection import members
 from artifactstore.cli.text import count_text, size_text
 from artifactstore.errors import AccessError, BusyError, InvalidInputError
+from artifactstore.local_files import read_whole
 from artifactstore.moment import format_moment, system_clock
 from artifactstore.paths import printable
 
@@ -245,12 +246,8 @@ def _read_plan(path: str) -> GcPlan:
     from artifactstore.lifecycle.gc import decode_plan
 
     try:
-        with open(path, "rb") as stream:
-            data = stream.read(_PLAN_MAX + 1)
+        return decode_plan(read_whole(path, limit=_PLAN_MAX))
     except PermissionError as error:
         raise AccessError(f"cannot read {printable(path)}: permission denied") from error
     except OSError as error:
         raise InvalidInputError(f"cannot read the plan {printable(path)}: {error.strerror}") from error
-    if len(data) > _PLAN_MAX:
-        raise InvalidInputError(f"{printable(path)} is too large to be a plan")
-    return decode_plan(data)

@@ -15,7 +15,7 @@ from artifactstore.cli.newfile import STANDARD_OUTPUT, new_file
 from artifactstore.cli.output import Column
 from artifactstore.cli.projection import members
 from artifactstore.cli.text import count_text, size_text
-from artifactstore.errors import AccessError, InvalidInputError
+from artifactstore.errors import InvalidInputError
 from artifactstore.paths import printable
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def check(
     from artifactstore.digest import Digest, digest_pair
 
     run = options.invocation(context)
-    data = _read_manifest(_kit_manifest(directory) if manifest is None else manifest)
+    data = _manifest_bytes(_kit_manifest(directory) if manifest is None else manifest)
     result = check_directory(data, directory)
     digest = Digest("blake3", digest_pair(data).blake3)
     if as_json and not as_lines:
@@ -153,15 +153,10 @@ def _kit_manifest(directory: str) -> str:
     return kits[0]
 
 
-def _read_manifest(path: str) -> bytes:
-    try:
-        with open(path, "rb") as stream:
-            data = stream.read()
-    except PermissionError as error:
-        raise AccessError(f"cannot read {printable(path)}: permission denied") from error
-    except OSError as error:
-        message = f"cannot read the manifest {printable(path)}: {error.strerror}"
-        raise InvalidInputError(message) from error
+def _manifest_bytes(path: str) -> bytes:
+    from artifactstore.check import read_manifest
+
+    data = read_manifest(path)
     if data.startswith(b"{"):
         raise InvalidInputError(
             f"{printable(path)} is JSON", hint="check against the CBOR manifest, manifest.cbor"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from artifactstore import commit, events, fields, queries
 from artifactstore.errors import BackendError, InvalidInputError, StateError
 from artifactstore.lifecycle import retention
+from artifactstore.lifecycle.durations import check_age
 from artifactstore.model import GARBAGE_COLLECTED
 from artifactstore.reads import StoreReads
 
@@ -178,6 +179,7 @@ class LifecycleCalls(StoreReads):
         """
         from artifactstore.lifecycle import sweep
 
+        check_age(abandoned_after, field="abandoned after")
         self._check_clock(accept=accept_clock)
         return sweep.sweep(
             lambda: self._transaction(actor),
@@ -236,6 +238,7 @@ class LifecycleCalls(StoreReads):
         """
         from artifactstore.lifecycle import orphans
 
+        check_age(older_than, field="older than")
         return orphans.find(
             self._database.read,
             lambda: self._transaction(actor),
@@ -275,6 +278,8 @@ class LifecycleCalls(StoreReads):
         """
         from artifactstore.lifecycle import verify
 
+        if older_than is not None:
+            check_age(older_than, field="older than")
         chosen = self._backend_named(backend)
         with self._database.read() as connection:
             started = max(self._clock(), events.newest_moment(connection))

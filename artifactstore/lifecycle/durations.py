@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from artifactstore import codec
 from artifactstore.errors import InvalidInputError
 
 # Seconds. A year has 365 days and there are no months, as in the classes of the operator guide.
@@ -37,6 +38,20 @@ def parse_duration(text: str) -> int:
     if not 0 < seconds <= DURATION_MAX:
         raise InvalidInputError(
             f"the duration {text[:40]!r} is not between 1 second and 1,000 years", code="invalid-duration"
+        )
+    return seconds
+
+
+def check_age(seconds: int, *, field: str) -> int:
+    """Return a distance from now in seconds, either way, if it is at most 1,000 years.
+
+    Raises:
+        InvalidInputError: it is longer.
+    """
+    if not -DURATION_MAX <= seconds <= DURATION_MAX:
+        raise InvalidInputError(
+            f"{field}: {codec.integer_text(seconds)} seconds are more than 1,000 years",
+            code="invalid-duration",
         )
     return seconds
 

@@ -8,7 +8,6 @@ log where the views or their indexes are damaged; objects by their own names whe
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,11 @@ from artifactstore.errors import ArtifactStoreError, IntegrityError
 from artifactstore.lifecycle import inspection
 from artifactstore.lifecycle.comparison import View
 from artifactstore.lifecycle.verify import MISSING, StoredObject, check, packages_of
+from artifactstore.moment import id_text
 from artifactstore.reader import open_object
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Iterable, Iterator, Mapping
 
     from artifactstore.database import Connection, Database, Row
@@ -258,4 +259,4 @@ def _retention(connection: Connection) -> Iterator[str]:
         "   WHERE l.package_sequence = p.sequence AND l.state = 'deleted'))",
     )
     for (package_id,) in rows:
-        yield f"package {uuid.UUID(bytes=package_id)} is held, but its bytes were released"
+        yield f"package {id_text(package_id)} is held, but its bytes were released"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from artifactstore import codec, events
 from artifactstore.database import fetch, fetch_one
 from artifactstore.errors import IntegrityError, InvalidInputError, StateError
 from artifactstore.lifecycle import retention
+from artifactstore.moment import MOMENT_MAX, MOMENT_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -191,16 +193,60 @@ def decode_plan(data: bytes) -> GcPlan:
     Raises:
         IntegrityError: it was altered or cut, or is no plan.
     """
-    document: Any = codec.decode(data)
-    try:
-        if document.pop("media_type") != PLAN_TYPE:
-            raise TypeError("its media type is another one")
-        packages = tuple(PlannedPackage(**entry) for entry in document.pop("packages"))
-        if not all(isinstance(package.package_id, str) for package in packages):
-            raise TypeError("a package has no id")
-        return GcPlan(packages=packages, **document)
-    except (TypeError, AttributeError, KeyError) as error:
-        raise IntegrityError(f"not a gc plan: {error}", code="not-a-plan") from error
+    document = _checked(codec.decode(data), _PLAN_FIELDS)
+    del document["media_type"]
+    packages = tuple(PlannedPackage(**_checked(entry, _PACKAGE_FIELDS)) for entry in document.pop("packages"))
+    return GcPlan(packages=packages, **document)
+
+
+def _checked(value: object, fields: Mapping[str, Callable[[Any], bool]]) -> dict[str, Any]:
+    """A map with exactly these keys, each of whose values fits."""
+    if not isinstance(value, dict) or value.keys() != fields.keys():
+        raise IntegrityError(f"not a gc plan: it lacks one of {', '.join(fields)}", code="not-a-plan")
+    for name, fits in fields.items():
+        if not fits(value[name]):
+            raise IntegrityError(f"not a gc plan: {name} is malformed", code="not-a-plan")
+    return value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and MOMENT_MIN <= value <= MOMENT_MAX
+
+
+_ID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PLAN_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "media_type": lambda value: value == PLAN_TYPE,
+    "store_id": _is_id,
+    "object_count": _is_count,
+    "freed_size": _is_count,
+    "shared_size": _is_count,
+    "packages": lambda value: isinstance(value, list),
+}
+_PACKAGE_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "package_id": _is_id,
+    "name": _is_text,
+    "retention_class": _is_text,
+    "reason": _is_text,
+    "expires_at": lambda value: value is None or _is_moment(value),
+    "eligible_at": _is_moment,
+    "eligible_by": _is_text,
+    "file_count": _is_count,
+    "total_size": _is_count,
+    "freed_size": _is_count,
+    "shared_size": _is_count,
+}
 
 
 def check_plan(connection: Connection, planned: GcPlan, store_id: uuid.UUID, now: int) -> None:

@@ -6,8 +6,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from artifactstore import codec
 from artifactstore.errors import InvalidInputError, SettingsError
 from artifactstore.lifecycle.durations import DURATION_MAX
+from artifactstore.local_files import read_whole
+from artifactstore.paths import printable
 
 if TYPE_CHECKING:
     import os
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 _CLASS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _TABLE = "retention_classes"
 _DURATION = "default_duration_seconds"
+_FILE_MAX = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +63,18 @@ def read_policy(path: str | os.PathLike[str]) -> RetentionPolicy:
     import tomllib
 
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_whole(path, limit=_FILE_MAX)
         document = tomllib.loads(data.decode())
     except OSError as error:
         raise SettingsError(f"cannot read the retention policy {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         # The message of tomllib ends with the line and the column.
-        raise SettingsError(f"the retention policy {path} is not TOML: {error}") from error
+        raise SettingsError(f"the retention policy {path} is not TOML: {_shown(error)}") from error
     lines = data.decode().splitlines()
     for name in document:
         if name != _TABLE:
             raise _refused(
-                path, lines, (name,), f"unknown table {name!r}", f"only [{_TABLE}.<class>] is known"
+                path, lines, (name,), f"unknown table {printable(name)}", f"only [{_TABLE}.<class>] is known"
             )
     classes = document.get(_TABLE, {})
     if not isinstance(classes, dict):
@@ -82,20 +85,28 @@ def read_policy(path: str | os.PathLike[str]) -> RetentionPolicy:
 def _checked(path: str | os.PathLike[str], lines: list[str], name: str, entry: Any) -> int | None:
     if not _CLASS_NAME.fullmatch(name):
         rule = "small letters, digits, hyphens"
-        raise _refused(path, lines, (name,), f"{name!r} is no name of a class", rule)
+        raise _refused(path, lines, (name,), f"{printable(name)} is no name of a class", rule)
     if not isinstance(entry, dict):
         raise _refused(path, lines, (name,), f"{name!r} is not a table", f"write [{_TABLE}.{name}]")
     for key in entry:
         if key != _DURATION:
-            message = f"unknown key {key!r} of {name!r}"
+            message = f"unknown key {printable(key)} of {name!r}"
             raise _refused(path, lines, (name, key), message, f"only {_DURATION} is known")
     seconds = entry.get(_DURATION)
     if seconds is None:
         return None
     if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds <= DURATION_MAX:
         rule = f"a whole number of seconds, 1 to {DURATION_MAX} (1,000 years)"
-        raise _refused(path, lines, (name, _DURATION), f"{_DURATION} of {name!r} is {seconds!r}", rule)
+        raise _refused(path, lines, (name, _DURATION), f"{_DURATION} of {name!r} is {_shown(seconds)}", rule)
     return seconds
+
+
+def _shown(value: object) -> str:
+    """What stands in the file, or what is wrong with it, on one line of bounded length."""
+    if isinstance(value, int):
+        return codec.integer_text(value)
+    text = str(value) if isinstance(value, Exception) else repr(value)
+    return text if len(text) <= 200 and text.isprintable() else printable(text)
 
 
 def _refused(

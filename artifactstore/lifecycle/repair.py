@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from artifactstore.database import fetch
 from artifactstore.errors import ArtifactStoreError, BackendError, ObjectNotFoundError
 from artifactstore.ingest import open_directory
 from artifactstore.lifecycle.verify import Failure, StoredObject, check, live_locations, packages_of
+from artifactstore.moment import id_text
 from artifactstore.sources import file_digests, open_source, stage
 
 if TYPE_CHECKING:
@@ -195,16 +195,14 @@ def _offered(directory: str, sizes: set[int]) -> dict[DigestPair, str]:
     found: dict[DigestPair, str] = {}
     try:
         for path, regular in walk_files(root):
-            if not regular or os.stat(path, dir_fd=root, follow_symlinks=False).st_size not in sizes:
-                continue
-            try:
-                descriptor = open_source(path, folder=root)
-            except ArtifactStoreError:
-                continue
-            try:
-                found[file_digests(descriptor)] = os.path.join(directory, path)
-            finally:
-                os.close(descriptor)
+            # What vanishes, or cannot be read, gives nothing.
+            with contextlib.suppress(ArtifactStoreError, OSError):
+                if regular and os.stat(path, dir_fd=root, follow_symlinks=False).st_size in sizes:
+                    descriptor = open_source(path, folder=root)
+                    try:
+                        found[file_digests(descriptor)] = os.path.join(directory, path)
+                    finally:
+                        os.close(descriptor)
     finally:
         os.close(root)
     return found
@@ -218,4 +216,4 @@ def _holds(connection: Connection, blake3: bytes) -> tuple[str, ...]:
         " WHERE l.blake3 = ? AND l.state <> 'deleted' AND h.released_at IS NULL ORDER BY h.hold_id",
         (blake3,),
     )
-    return tuple(str(uuid.UUID(bytes=row[0])) for row in rows)
+    return tuple(id_text(row[0]) for row in rows)

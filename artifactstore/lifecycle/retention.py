@@ -5,7 +5,6 @@ Retention only grows, and a hold always wins.
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 from artifactstore import events, model
@@ -13,9 +12,11 @@ from artifactstore.database import fetch, fetch_one
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError, StateError
 from artifactstore.lifecycle.durations import format_duration
 from artifactstore.model import Explanation, Hold, RetentionState
-from artifactstore.moment import MOMENT_MAX, format_moment
+from artifactstore.moment import MOMENT_MAX, MOMENT_MIN, format_moment, id_text
 
 if TYPE_CHECKING:
+    import uuid
+
     from artifactstore.database import Connection, Row
     from artifactstore.events import Event
 
@@ -175,7 +176,7 @@ def _sweep_would(state: RetentionState, active: list[Hold], now: int) -> str:
 
 
 def _instant(moment: int) -> str:
-    return format_moment(min(moment, MOMENT_MAX))
+    return format_moment(max(MOMENT_MIN, min(moment, MOMENT_MAX)))
 
 
 # Reading
@@ -203,7 +204,7 @@ def holds_of(connection: Connection, sequence: int) -> list[Hold]:
         " release_reason FROM retention_holds WHERE package_sequence = ? ORDER BY applied_at, hold_id",
         (sequence,),
     )
-    return [Hold(str(uuid.UUID(bytes=row[0])), *row[1:]) for row in rows]
+    return [Hold(id_text(row[0]), *row[1:]) for row in rows]
 
 
 def active_hold(connection: Connection, sequence: int, hold_id: uuid.UUID) -> Hold:
@@ -279,4 +280,4 @@ def _state(row: Row | None) -> RetentionState:
     if row is None:
         raise IntegrityError("a package has lost its retention", hint="run `artifactstore replay`")
     sequence, package_id, *rest = row
-    return RetentionState(sequence, str(uuid.UUID(bytes=package_id)), *rest)
+    return RetentionState(sequence, id_text(package_id), *rest)

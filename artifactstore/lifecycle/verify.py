@@ -17,6 +17,7 @@ from artifactstore.database import fetch
 from artifactstore.digest import Hasher
 from artifactstore.errors import ArtifactStoreError, IntegrityError, InvalidInputError, ObjectNotFoundError
 from artifactstore.lifecycle.projection import DELETED, FAILED
+from artifactstore.moment import id_text
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.local import LocalBackend
 from artifactstore.objects.ring import pump
@@ -65,10 +66,10 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.sample is not None and not 0 < self.sample <= 1:
-            raise InvalidInputError(f"a sample is over 0% and up to 100%, not {self.sample:.4g}")
+            raise InvalidInputError("a sample is a share over 0 and up to 1")
         for name, value in (("bytes", self.max_bytes), ("seconds", self.max_seconds)):
-            if value is not None and value <= 0:
-                raise InvalidInputError(f"a budget of {value:g} {name} verifies nothing")
+            if value is not None and not value > 0:  # a NaN is no budget either
+                raise InvalidInputError(f"a budget of {name} that is not over 0 verifies nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,4 +330,4 @@ def packages_of(connection: Connection, blake3: bytes) -> tuple[str, ...]:
         f" WHERE l.blake3 = ? AND l.state <> '{DELETED}' ORDER BY p.sequence",
         (blake3,),
     )
-    return tuple(str(uuid.UUID(bytes=row[0])) for row in rows)
+    return tuple(id_text(row[0]) for row in rows)

@@ -57,8 +57,14 @@ class Batch(Protocol):
     def stage_bytes(self, data: Buffer) -> Staged:
         """Take bytes that are in memory."""
 
-    def stage_stream(self, fill: Fill) -> Staged:
-        """Take bytes of any length in bounded memory."""
+    def stage_stream(self, fill: Fill, *, expected: int = 0) -> Staged:
+        """Take bytes of any length in bounded memory.
+
+        Args:
+            expected: bytes that will come, if that is known.
+        Raises:
+            BackendError: there is no space for them, seen before the first one is read.
+        """
 
     def elsewhere(self) -> StagingElsewhere:
         """How a worker process stages for this batch."""

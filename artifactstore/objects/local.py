@@ -8,11 +8,13 @@ store.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
 import logging
 import os
+import stat
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -25,11 +27,12 @@ from artifactstore.errors import (
     ObjectNotFoundError,
     StateError,
 )
+from artifactstore.local_files import check_local_path, read_whole
 from artifactstore.objects.backend import Stored
 from artifactstore.objects.durability import FileSystem, make_folders, sync_each, sync_path
 from artifactstore.objects.failures import translated
 from artifactstore.objects.files import NEW_FILE
-from artifactstore.objects.staging import STAGING, Staging, StagingElsewhere, make_leaf
+from artifactstore.objects.staging import STAGING, Staging, StagingElsewhere, is_object, make_leaf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 MARKER = "artifactstore.json"
 _MARKER_FORMAT = 1
+_MARKER_SIZE = 4096  # bytes that it may have
 _SET_ASIDE = "damaged"
 _RENAME_ALONE = 500  # objects below which a second thread costs more than it gains
 
@@ -54,7 +58,7 @@ class LocalBackend:
 
     def __init__(self, root: str, *, backend_id: str = "local") -> None:
         # Without links, so that the folders above it can be synced by name.
-        self.root = os.path.realpath(root)
+        self.root = os.path.realpath(check_local_path(root))
         self._backend_id = backend_id
         self._descriptor: int | None = None
         self._file_system: FileSystem | None = None
@@ -91,12 +95,11 @@ class LocalBackend:
     def _owner(self) -> str | None:
         """The store id in the marker, or None without one."""
         try:
-            with open(os.path.join(self.root, MARKER), "rb") as file:
-                marker = json.loads(file.read(4096))
+            marker = json.loads(_read_marker(self.root))
             found, owner = marker["format"], str(uuid.UUID(marker["store_id"]))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             message = f"the marker {MARKER} in {self.root} is damaged: {error}"
             raise BackendError(message, hint="restore it from a backup", code="marker-damaged") from error
         if found != _MARKER_FORMAT:
@@ -183,14 +186,16 @@ class LocalBackend:
         path = os.path.join(self.root, object_key(blake3))
         with translated(self.root):
             try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                # O_NONBLOCK: a FIFO in the place of an object must not be waited for.
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except FileNotFoundError:
                 message = f"the object blake3:{blake3.hex()} is missing in backend {self._backend_id}"
                 raise ObjectNotFoundError(message, hint="restore it from a copy of the object root") from None
-            found = os.fstat(descriptor).st_size
-            if found != size:
+            status = os.fstat(descriptor)
+            if not is_object(status, size):
                 os.close(descriptor)
-                message = f"the object blake3:{blake3.hex()} has {found} bytes instead of {size}"
+                found = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "no regular file"
+                message = f"the object blake3:{blake3.hex()} has {found} instead of {size}"
                 raise IntegrityError(message, hint="restore it from a copy of the object root")
             return io.FileIO(descriptor, "rb", closefd=True)
 
@@ -198,9 +203,10 @@ class LocalBackend:
         """The size of an object; see `Backend.size_of`."""
         with translated(self.root):
             try:
-                return os.stat(os.path.join(self.root, object_key(blake3)), follow_symlinks=False).st_size
+                status = os.stat(os.path.join(self.root, object_key(blake3)), follow_symlinks=False)
             except FileNotFoundError:
                 return None
+            return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def missing(self, wanted: Iterable[tuple[bytes, int]]) -> list[bytes]:
         """Which objects are not there; see `Backend.missing`."""
@@ -233,8 +239,12 @@ class LocalBackend:
 
     def remove(self, blake3: bytes) -> None:
         """Remove an object; see `Backend.remove`."""
+        path = os.path.join(self.root, object_key(blake3))
         with translated(self.root), contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.root, object_key(blake3)))
+            try:
+                os.unlink(path)
+            except IsADirectoryError:  # somebody's folder, with who knows what in it
+                _set_aside(object_key(blake3), self._descriptor)
 
     def sync_removed(self, objects: Iterable[bytes]) -> None:
         """Make removals durable; see `Backend.sync_removed`.
@@ -434,7 +444,7 @@ class LocalBatch(Staging):
             key = object_key(blake3)
             damaged = blake3 in self._damaged
             if damaged:
-                self._set_aside(key)
+                _set_aside(key, self._root_descriptor)
             try:
                 self._give_name(name, key, replace=damaged)
             except FileNotFoundError:
@@ -460,25 +470,25 @@ class LocalBatch(Staging):
             name = second
         os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
 
-    def _set_aside(self, key: str) -> None:
-        """Keep a damaged object under a second name for those who will ask how it came about.
 
-        That name is durable before the first one is given to other bytes: no power cut takes both.
-        """
-        root = self._root_descriptor
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(_SET_ASIDE, 0o700, dir_fd=root)
-        kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
-        _log.warning("object %s is damaged; set aside as %s and written anew", key, kept)
-        try:
-            os.link(key, kept, src_dir_fd=root, dst_dir_fd=root, follow_symlinks=False)
-        except FileNotFoundError:
-            return
-        except PermissionError:
-            # A folder, or a file of another user, can only be moved.
-            os.rename(key, kept, src_dir_fd=root, dst_dir_fd=root)
-        for folder in (_SET_ASIDE, "."):
-            sync_path(folder, folder=root, directory=True)
+def _set_aside(key: str, root: int | None) -> None:
+    """Keep a damaged object under a second name for those who will ask how it came about.
+
+    That name is durable before the first one is given to other bytes: no power cut takes both.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(_SET_ASIDE, 0o700, dir_fd=root)
+    kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
+    _log.warning("object %s is damaged; set aside as %s", key, kept)
+    try:
+        os.link(key, kept, src_dir_fd=root, dst_dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        # A folder, or a file of another user, can only be moved.
+        os.rename(key, kept, src_dir_fd=root, dst_dir_fd=root)
+    for folder in (_SET_ASIDE, "."):
+        sync_path(folder, folder=root, directory=True)
 
 
 def _sorted_names(folder: str) -> list[str]:
@@ -512,6 +522,15 @@ def _abandoned(path: str) -> Iterator[bool]:
         yield True
     finally:
         os.close(descriptor)
+
+
+def _read_marker(root: str) -> bytes:
+    try:
+        return read_whole(os.path.join(root, MARKER), limit=_MARKER_SIZE)
+    except OSError as error:
+        if error.errno in {errno.EINVAL, errno.EFBIG}:
+            raise ValueError(error.strerror) from error
+        raise
 
 
 def _foreign(root: str, owner: str) -> BackendError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -101,11 +103,15 @@ class Staging:
         self._staged[digests.blake3] = name
         return Staged(digests, size, new=True)
 
-    def stage_stream(self, fill: Fill) -> Staged:
+    def stage_stream(self, fill: Fill, *, expected: int = 0) -> Staged:
         """Take bytes of any length; see `Batch.stage_stream`."""
         hasher = Hasher()
         name = f"{self._prefix}stream-{next(self._numbers)}"
         with translated(self._root):
+            disk = os.fstatvfs(self._root_descriptor)
+            if expected > disk.f_bfree * disk.f_frsize:
+                # A sparse file can announce what no disk holds; it would be noticed when all disks are full.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             size = write_stream(
                 name,
                 fill,
@@ -144,17 +150,17 @@ class Staging:
         if blake3 in self._reserved or blake3 in self._present or blake3 in self._kept:
             return None
         key = object_key(blake3)
+        status = None
         try:
-            found = os.stat(key, dir_fd=self._root_descriptor, follow_symlinks=False).st_size
+            status = os.stat(key, dir_fd=self._root_descriptor, follow_symlinks=False)
         except FileNotFoundError:
-            found = -1
             # Here and not with the names, since several processes stage, but one gives names.
             self._make_folder_of(key)
-        trusted = found == size and blake3 not in self._distrusted
+        trusted = is_object(status, size) and blake3 not in self._distrusted
         if trusted and not self._keep:
             self._present.add(blake3)
             return None
-        if found >= 0 and not trusted:
+        if status is not None and not trusted:
             self._damaged.add(blake3)
         name = f"{self._prefix}{next(self._numbers)}"
         self._reserved[blake3] = name
@@ -166,6 +172,11 @@ class Staging:
             with translated(self._root):
                 make_leaf(folder, self._root_descriptor)
             self._known_folders.add(folder)
+
+
+def is_object(status: os.stat_result | None, size: int) -> bool:
+    """Whether what stands in the place of an object can be it, as far as that is seen without reading."""
+    return status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
 def make_leaf(folder: str, root: int) -> None:

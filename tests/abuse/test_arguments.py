@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store.harness import SAID, metadata_of_depth, refused
 
-from artifactstore import InvalidInputError, NotFoundError, Selection, StateError
+from artifactstore import (
+    Digest,
+    InvalidInputError,
+    NotFoundError,
+    Selection,
+    StateError,
+    Store,
+    check_directory,
+)
+from artifactstore.moment import parse_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from store.doors import Door
     from store.harness import FakeClock, Home
-
-    from artifactstore import Store
 
 MIB = 1 << 20
 LABELS = [
@@ -328,6 +336,97 @@ def test_a_clock_that_cannot_be_right(
             with refused(StateError, "clock-out-of-range", str(now)[:4]):
                 call()
             clock.now = now - 1000
+
+
+HUGE = [10**30, -(10**30), 10**5000]
+
+
+@pytest.mark.parametrize("number", HUGE, ids=["large", "negative", "longer than Python writes"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store, number: store.list_packages(limit=number),
+        lambda store, number: store.list_packages(created_after=number),
+        lambda store, number: store.list_packages(created_before=number),
+        lambda store, number: store.events(after=number),
+        lambda store, number: store.events(limit=number),
+        lambda store, number: store.sweep(actor="ada", abandoned_after=number),
+        lambda store, number: store.orphans(actor="ada", older_than=number),
+        lambda store, number: store.verify(actor="ada", older_than=number),
+        lambda store, number: store.verify(actor="ada", sample=number),
+        lambda store, number: store.verify(actor="ada", max_bytes=-abs(number)),
+        lambda store, number: store.verify(actor="ada", max_seconds=-abs(number)),
+    ],
+    ids=[
+        *("page", "after", "before", "place in the log", "events", "abandoned", "orphans", "verified"),
+        *("sample", "bytes", "seconds"),
+    ],
+)
+def test_a_number_that_cannot_be_meant(
+    store: Store, home: Home, call: Callable[[Store, int], object], number: int
+) -> None:
+    store.create_package(**SAID)
+    with home.unchanged(), pytest.raises(InvalidInputError) as caught:
+        call(store, number)
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize("budget", [{"max_seconds": math.nan}, {"sample": math.nan}, {"sample": math.inf}])
+def test_a_budget_that_is_no_number(store: Store, home: Home, budget: dict[str, float]) -> None:
+    with home.unchanged(), refused(InvalidInputError, "invalid-input"):
+        store.verify(actor="ada", **budget)  # type: ignore[arg-type]  # that is the test
+
+
+@pytest.mark.parametrize(
+    ("ask", "text"),
+    [
+        (lambda store, text: store.get_package(text), "-" * 1_000_000 + "abcd"),
+        (lambda store, text: store.get_package(text), "x" * 1_000_000),
+        (lambda store, text: store.find_object(text), "x" * 1_000_000),
+        (lambda store, text: store.find_object(text), "a" * 1_000_000),
+        (lambda _store, text: Digest.parse(text), "x" * 1_000_000),
+        (lambda _store, text: Digest.parse(text), "x" * 1_000_000 + ":" + "a" * 64),
+        (lambda _store, text: parse_moment(text), "x" * 1_000_000),
+        (lambda _store, text: parse_moment(text), "0001-01-01T00:00:00+00:01"),
+        (lambda _store, text: parse_moment(text), "9999-12-31T23:59:59-00:01"),
+        (lambda store, text: store.list_packages(cursor=text), "9" * 1_000_000),
+        (lambda store, text: store.list_packages(status=text), "x" * 1_000_000),
+        (lambda store, text: store.push(text, **SAID), "x" * 1_000_000),
+        (lambda store, text: store.verify(actor="ada", backend=text), "x" * 1_000_000),
+        (lambda store, text: store.release_hold("abcd", text, reason="x", actor="ada"), "x" * 1_000_000),
+    ],
+)
+def test_what_is_wrong_with_an_argument_is_told_in_one_line(
+    store: Store, home: Home, ask: Callable[[Store, str], object], text: str
+) -> None:
+    store.create_package(**SAID)
+    with home.unchanged(), pytest.raises(InvalidInputError) as caught:
+        ask(store, text)
+    assert len(caught.value.message) < 500
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "a\ud800b"])
+def test_what_no_file_system_can_be_asked_for_is_no_path(
+    store: Store, home: Home, tree: Path, tmp_path: Path, name: str
+) -> None:
+    package = store.push(tree, **SAID).package.package_id
+    path = f"{tmp_path}/{name}"
+    manifest = store.get_manifest_bytes(package)
+    with home.unchanged():
+        for call in (
+            lambda: Store.open(path, tmp_path / "objects"),
+            lambda: Store.open(tmp_path / "new.db", path),
+            lambda: Store.open(tmp_path / "new.db", tmp_path / "objects", further={"second": path}),
+            lambda: store.export_package(package, path),
+            lambda: store.push(path, **SAID),
+            lambda: store.ingest_file(package, "a", path, actor="ada"),
+            lambda: store.repair(actor="ada", directory=path),
+            lambda: check_directory(manifest, path),
+            lambda: check_directory(path, tree),
+        ):
+            with pytest.raises((InvalidInputError, StateError)):
+                call()
 
 
 def test_a_way_with_links_that_is_none() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
+from cli.harness import answer_of
 from store.harness import SAID, TREE, Home, refused, unprivileged
 
 from artifactstore import (
@@ -19,7 +21,10 @@ from artifactstore import (
     BusyError,
     IntegrityError,
     StateError,
+    Store,
     StoreNotFoundError,
+    codec,
+    events,
 )
 from artifactstore.database import Database
 from artifactstore.health import probe
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 
     from store.harness import FakeClock
 
-    from artifactstore import Health, Store
+    from artifactstore import Health
 
 REST = "recorded_at, payload, leaf_hash FROM events WHERE sequence = 7"
 CHANGED = [
@@ -76,7 +81,7 @@ def database_of(home: Home) -> Iterator[Database]:
 
 def health_of(home: Home, clock: FakeClock) -> Health:
     with database_of(home) as database:
-        return probe(database, LocalBackend(str(home.objects)), clock)
+        return probe(database, [LocalBackend(str(home.objects))], clock)
 
 
 def files_of(root: Path) -> dict[str, bytes]:
@@ -138,6 +143,43 @@ def test_a_path_that_is_no_file(home: Home, clock: FakeClock, there: str) -> Non
     with refused(AccessError, "access-denied", str(home.database)):
         home.open()
     assert_degraded(home, clock, str(home.database))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device"])
+def test_a_path_that_is_no_file_of_the_disk(
+    home: Home, clock: FakeClock, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.root.mkdir()
+    if kind == "fifo":
+        os.mkfifo(home.database)
+    elif kind == "socket":
+        monkeypatch.chdir(home.root)
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(home.database.name)
+    elif os.geteuid() == 0:
+        os.mknod(home.database, 0o20600, os.makedev(1, 5))
+    else:
+        pytest.skip("only root makes devices")
+    for create in (True, False):
+        with refused(StateError, "not-a-store", str(home.database)):
+            home.open(create=create)
+    assert_degraded(home, clock, "a device, a FIFO or a socket")
+    assert [path.name for path in home.root.iterdir()] == [home.database.name]
+
+
+def test_a_database_with_a_second_name(filled: Home, clock: FakeClock) -> None:
+    # SQLite would keep a log beside each of the names.
+    before = files_of(filled.root)
+    other = filled.root / "other.db"
+    os.link(filled.database, other)
+    for path in (filled.database, other):
+        with refused(StateError, "database-linked", str(path), "2 names"):
+            Store.open(path, filled.objects)
+    assert_degraded(filled, clock, "2 names")
+    other.unlink()
+    assert files_of(filled.root) == before
+    with filled.open() as store:
+        assert store.replay(check=True).identical
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
@@ -331,6 +373,63 @@ def test_an_edited_view_is_noticed_and_repaired(home: Home, tree: Path, statemen
         assert store.replay(check=True).identical
 
 
+ABSURD = [
+    "UPDATE artifact_packages SET created_at = 9223372036854775807",
+    "UPDATE artifact_packages SET created_at = -9223372036854775808, finalized_at = 1",
+    "UPDATE artifact_packages SET package_id = x'00'",
+    "UPDATE artifact_packages SET package_id = zeroblob(100000)",
+    "UPDATE artifact_packages SET metadata = x'ff'",
+    "UPDATE artifact_packages SET metadata = x'8001'",
+    "UPDATE artifact_packages SET manifest_blake3 = x'00', content_digest = x''",
+    "UPDATE artifact_packages SET manifest_size = -1",
+    "UPDATE artifact_packages SET manifest_size = 9223372036854775807",
+    "UPDATE artifact_packages SET file_count = -1, total_size = -1",
+    "UPDATE artifact_packages SET status = 'none', name = char(27) || '[2J'",
+    "UPDATE artifact_files SET blake3 = x'', sha256 = x'00'",
+    "UPDATE artifact_files SET size = -1, media_type = '', relative_path = '../' || relative_path",
+    "UPDATE artifact_files SET package_sequence = 0",
+    "UPDATE storage_locations SET size = -1, verified_at = 9223372036854775807",
+    "UPDATE storage_locations SET backend_id = 'nowhere'",
+    "UPDATE storage_locations SET state = 'failed', failure = NULL",
+    "UPDATE retention_state SET expires_at = 9223372036854775807, retention_seconds = -1",
+    "UPDATE retention_state SET expires_at = -9223372036854775808, eligible_at = 9223372036854775807",
+    "UPDATE retention_holds SET hold_id = x'00', applied_at = -9223372036854775808",
+    "DELETE FROM retention_state",
+    "DELETE FROM artifact_packages",
+    "INSERT INTO pending_deletions VALUES (x'00', 'local', -1)",
+]
+LOOKS = (
+    *(
+        ["list", "--all"],
+        ["show", "{}"],
+        ["show", "{}", "--json"],
+        ["files", "{}"],
+        ["cat", "{}", "README.md"],
+    ),
+    *(["manifest", "{}"], ["find", "0000"], ["events"], ["health"], ["fsck", "--read"]),
+    *(["retention", "explain", "{}"], ["retention", "gc", "--dry-run"]),
+)
+
+
+@pytest.mark.parametrize("statement", ABSURD)
+def test_a_view_that_says_absurd_things_gives_answers_or_errors_but_no_bug(
+    home: Home, tree: Path, statement: str
+) -> None:
+    with home.open() as store:
+        package = store.push(tree, **SAID, metadata={"run": 7}).package.package_id
+        store.apply_hold(package, reason="lawsuit", actor="law")
+    home.tamper(statement)
+    places = ["--database", str(home.database), "--root", str(home.objects)]
+    for command in LOOKS:
+        answer = answer_of([*places, *(word.replace("{}", package) for word in command)])
+        assert "internal error" not in answer.stderr, (command, answer.stderr)
+        assert len(answer.stderr) < 10_000
+    assert answer_of([*places, "fsck"]).stdout  # at least one finding
+    assert answer_of([*places, "replay", "--check"]).code == 3
+    assert answer_of([*places, "replay"]).code == 0
+    assert answer_of([*places, "fsck", "--read"]).code == 0
+
+
 def test_a_deleted_view_is_repaired_while_the_store_is_open(home: Home, store: Store, tree: Path) -> None:
     package = store.push(tree, **SAID).package
     home.tamper("DROP TABLE artifact_files")
@@ -369,6 +468,25 @@ def test_an_event_that_cannot_be_applied_stops_the_replay(filled: Home, edit: st
         for check in (True, False):
             with refused(IntegrityError, "integrity", "event 8"):
                 store.replay(check=check)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"store_id": b"short", "format": 1},
+        {"store_id": bytes(16)},
+        {"store_id": bytes(16), "format": 2},
+        {"store_id": "text", "format": 1},
+        {"store_id": bytes(16), "format": {"a": [1]}},
+    ],
+    ids=str,
+)
+def test_a_log_whose_beginning_is_forged(home: Home, store: Store, payload: dict[str, Any]) -> None:
+    store.close()
+    forge(home, f"payload = x'{codec.encode(payload).hex()}'", sequence=1)
+    with refused(IntegrityError, "integrity", "log"):
+        home.open()
 
 
 def test_a_store_whose_log_has_no_beginning(home: Home, store: Store) -> None:
@@ -447,6 +565,31 @@ def test_another_writer_past_the_timeout(home: Home, tree: Path, how: str) -> No
         assert (after.tables, after.schema) == (before.tables, before.schema)
         assert home.staged() == []
         store.push(tree, **SAID)
+
+
+def test_a_neighbour_that_drops_sqlites_locks_lets_no_other_writer_in(home: Home) -> None:
+    """Closing any descriptor of the file drops SQLite's locks on it; the lock file stays locked."""
+    write = (
+        "import sys\n"
+        "from artifactstore import BusyError, Store\n"
+        "said = dict(name='n', producer='p', subject='s', retention_class='transient', actor='b')\n"
+        "with Store.open(sys.argv[1], sys.argv[2], busy_timeout=0.2) as store:\n"
+        "    try:\n"
+        "        store.create_package(**said)\n"
+        "    except BusyError:\n"
+        "        print('busy')\n"
+    )
+    command = [sys.executable, "-c", write, str(home.database), str(home.objects)]
+    with home.open() as store:
+        store.create_package(**SAID)
+        with store._transaction("ada") as transaction:
+            transaction.record([events.class_defined("mine", 60)])
+            with open(home.database, "rb") as neighbour:
+                neighbour.read(100)
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            assert done.stdout == "busy\n", done.stderr
+        assert [event.type for event in store.events()][-1] == "v1.retention.class_defined"
+        assert store.fsck(read=True).clean
 
 
 def test_another_writer_before_the_timeout(home: Home, tree: Path) -> None:

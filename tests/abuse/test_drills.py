@@ -10,13 +10,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from store.harness import SAID, Home, write_tree
+from store.harness import SAID, Home, refused, write_tree
 
-from artifactstore import check_directory
+from artifactstore import InvalidInputError, Selection, check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from crash.report import Drill
 
 GIB = 1 << 30
 KIT = "ARTIFACTSTORE-AUDIT"
@@ -94,6 +96,53 @@ def test_a_very_deep_directory(space: Path, depth: int) -> None:
     assert check_directory(manifest, space / "out").intact
     assert check_directory(manifest, tree).intact
     verify(space / "out")
+
+
+def test_a_directory_deeper_than_any_path_is_refused_with_the_rule(space: Path) -> None:
+    tree = space / "tree"
+    tree.mkdir()
+    here = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(10_000):
+        os.mkdir("d" * 40, dir_fd=here)
+        below = os.open("d" * 40, os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with Home(space / "home").open() as store:
+        with refused(InvalidInputError, "invalid-relative-path", "4096 are allowed"):
+            store.push(tree, **SAID)
+        with refused(InvalidInputError, "empty-package"):
+            store.push(tree, **SAID, selection=Selection(skip_unsafe=True))
+
+
+PUSH = """
+import resource, sys
+from artifactstore import Store
+said = {"name": "n", "producer": "p", "subject": "s", "retention_class": "transient", "actor": "ada"}
+with Store.open(sys.argv[1] + "/a.db", sys.argv[1] + "/objects") as store:
+    store.push(sys.argv[2], **said)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    count = store.push(sys.argv[3], **said).package.file_count
+    print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_files(space: Path, drill: Drill) -> None:
+    few = write_tree(space / "few", {f"{number}": b"%d" % number for number in range(300)})
+    many = space / "many"
+    for folder in range(100 if drill.full else 25):
+        (many / f"{folder}").mkdir(parents=True)
+        for number in range(1000):
+            (many / f"{folder}" / f"{number}").write_bytes(b"%d" % (number % 300))
+    done = subprocess.run(
+        [sys.executable, "-c", PUSH, str(space / "home"), str(few), str(many)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    count, grown = map(int, done.stdout.split())
+    drill.count("memory of a push of many files", tried=count, fired=count, violations=grown > 64 * 1024)
+    assert grown <= 64 * 1024, f"{count} files took {grown} KiB more"
 
 
 def test_the_longest_path_there_can_be(space: Path) -> None:

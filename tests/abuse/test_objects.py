@@ -158,12 +158,34 @@ def test_what_a_crash_left_of_a_claim_is_no_obstacle(home: Home) -> None:
         b'{"store_id": 7}',
         b'{"format": 1}',
         b'{"format":1,"store_id":"x"}',
+        b"[" * 4000,
+        b'{"format":1,"store_id":"' + b"x" * 5000 + b'"}',
+        b"9" * 4090,
     ],
+    ids=lambda content: content[:24].decode("latin-1"),
 )
 def test_a_damaged_marker(home: Home, store: Store, package: Package, content: bytes) -> None:
     store.close()
     write_over(home.marker(), content)
     with home.unchanged(), refused(BackendError, "marker-damaged", "artifactstore.json", str(home.objects)):
+        home.open()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "endless"])
+def test_a_marker_that_is_no_file(home: Home, store: Store, package: Package, kind: str) -> None:
+    store.close()
+    marker = home.marker()
+    marker.unlink()
+    if kind == "fifo":
+        os.mkfifo(marker)
+    elif kind == "folder":
+        marker.mkdir()
+    else:
+        marker.symlink_to("/dev/zero")
+    with (
+        home.unchanged(),
+        refused(BackendError, "marker-damaged", "artifactstore.json", "not a regular file"),
+    ):
         home.open()
 
 
@@ -242,6 +264,16 @@ def link(path: Path) -> None:
     path.symlink_to(path.with_suffix(".moved"))
 
 
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def read_in_pieces(store: Store, package: Package, path: str) -> None:
     with store.open_file(package.package_id, path) as stream:
         while stream.read(65_536):
@@ -254,6 +286,8 @@ DAMAGE: list[tuple[Callable[[Path], None], type[ArtifactStoreError]]] = [
     (flip, IntegrityError),
     (remove, ObjectNotFoundError),
     (link, BackendError),
+    (fifo, IntegrityError),
+    (folder, IntegrityError),
 ]
 
 
@@ -326,6 +360,31 @@ def test_a_damaged_manifest(
             with pytest.raises(error):
                 call()
     assert not (tmp_path / "out").exists()
+
+
+def alias(path: Path) -> None:
+    """A link whose own size is that of the object."""
+    target = path.read_bytes().decode("latin-1").encode().hex()[: path.stat().st_size]
+    path.unlink()
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize(("damage", "size"), [(fifo, 0), (folder, 7), (alias, 7), (alias, 60)])
+@pytest.mark.parametrize("way", ["push", "ingest_file"])
+def test_what_is_no_file_is_no_object_whatever_its_size(
+    home: Home, store: Store, tmp_path: Path, damage: Callable[[Path], None], size: int, way: str
+) -> None:
+    data = incompressible(size)
+    tree = write_tree(tmp_path / "tree", {"data": data})
+    first = store.push(tree, **SAID).package
+    path = object_path(home, store.get_file(first.package_id, "data").digest)
+    damage(path)
+    if way == "push":
+        assert store.push(tree, **SAID).ingest.new_object_count == 1
+    else:
+        store.ingest_file(store.create_package(**SAID), "data", data, actor="ada")
+    assert store.read_file(first.package_id, "data") == data
+    assert len(list((home.objects / "damaged").iterdir())) == 1
 
 
 @pytest.mark.parametrize("damage", [cut, grow, remove])

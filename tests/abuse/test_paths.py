@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import hashlib
+import io
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from store.harness import SAID, refused, write_tree
 
-from artifactstore import DuplicateRelativePathError, InvalidInputError
+from artifactstore import DuplicateRelativePathError, IntegrityError, InvalidInputError, codec
+from artifactstore.digest import digest_pair, object_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +87,36 @@ def test_what_cannot_be_stored_cannot_be_asked_for(
     package = store.create_package(**SAID)
     with home.unchanged(), refused(InvalidInputError, "invalid-relative-path", rule, shown):
         store.get_file(package, path)
+
+
+@pytest.mark.parametrize("path", [path for path, *_ in BROKEN if path.isprintable() or path.isascii()])
+def test_a_manifest_that_was_forged_writes_nothing_out_of_its_place(
+    store: Store, home: Home, tmp_path: Path, path: str
+) -> None:
+    """Whoever can write to objects and views can name any path; export asks the rules again."""
+    package = store.create_package(**SAID)
+    store.ingest_file(package, "placeholder", b"evil", actor="ada")
+    store.finalize_package(package, actor="ada")
+    document: Any = codec.decode(store.get_manifest_bytes(package))
+    document["files"][0]["relative_path"] = path
+    document["content_digest"] = hashlib.sha256(codec.encode(document["files"])).digest()
+    data = codec.encode(document)
+    blake3 = digest_pair(data).blake3
+    forged = home.objects / object_key(blake3)
+    forged.parent.mkdir(parents=True, exist_ok=True)
+    forged.write_bytes(data)
+    with contextlib.closing(home.connect()) as connection:
+        connection.execute(
+            "UPDATE artifact_packages SET manifest_size = ?, manifest_blake3 = ?", (len(data), blake3)
+        )
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    for bare in (True, False):
+        with refused(IntegrityError, "not-a-manifest", "unsafe relative path"):
+            store.export_package(package, folder / "out", bare=bare)
+        with refused(IntegrityError, "not-a-manifest", "unsafe relative path"):
+            store.export_tar(package, io.BytesIO(), bare=bare)
+    assert [found.name for found in (tmp_path / "a").rglob("*")] == ["b"]
 
 
 @pytest.mark.parametrize("path", ALLOWED)

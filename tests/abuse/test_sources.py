@@ -162,6 +162,28 @@ def test_a_file_that_changes_while_it_is_read(
 
 
 @pytest.mark.parametrize("size", [100, LARGE + 100])
+def test_a_file_that_grows_without_end_is_not_followed(
+    store: Store, home: Home, package: str, tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "growing.log"
+    path.write_bytes(incompressible(size))
+    more = incompressible(LARGE)
+
+    def grow() -> None:
+        with path.open("ab") as file:
+            file.write(more)
+
+    read = os.read if size < LARGE else os.readv
+    with (
+        home.unchanged(),
+        refused(SourceChangedError, "source-changed", "growing.log"),
+        just_before(read, grow, times=20) as left,
+    ):
+        store.ingest_file(package, "a", path, actor="ada")
+    assert len(left) > 15
+
+
+@pytest.mark.parametrize("size", [100, LARGE + 100])
 def test_a_file_of_a_tree_that_changes_while_it_is_read(
     store: Store, home: Home, tree: Path, size: int
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store.harness import SAID, TREE, refused, write_tree
 
-from artifactstore import InvalidInputError, Selection, SkippedFile
+from artifactstore import BackendError, InvalidInputError, Selection, SkippedFile, scan
 from artifactstore.packages import SKIPPED_KEY
 
 if TYPE_CHECKING:
@@ -175,6 +175,48 @@ def test_a_loop_of_followed_links_is_refused(
         store.push(tree, **SAID, selection=Selection(symlinks="follow"))
 
 
+def test_links_of_links_do_not_multiply_without_end(store: Store, home: Home, tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree", {"29/file": b"evidence"})
+    for level in range(29):
+        (tree / f"{level}").mkdir()
+        for name in ("a", "b"):
+            (tree / f"{level}" / name).symlink_to(f"../{level + 1}")
+    with home.unchanged(), refused(InvalidInputError, "symlink-loop", "more than 10000 folders"):
+        store.push(tree, **SAID, selection=Selection(symlinks="follow"))
+    assert push(store, tree, symlinks="skip")[0] == ["29/file"]
+
+
+def test_what_is_left_out_is_noted_in_the_order_of_names(store: Store, tmp_path: Path) -> None:
+    # Else the same tree would be another request on another file system.
+    tree = write_tree(tmp_path / "tree", {"file": b"evidence"})
+    names = [f"{number:02}" for number in range(40)]
+    for name in reversed(names):
+        (tree / name).symlink_to("file")
+    _, ingest = push(store, tree, symlinks="skip")
+    assert [skipped.path for skipped in ingest.skipped] == names
+
+
+def test_a_file_that_no_disk_can_hold_is_refused_before_it_is_read(
+    store: Store, home: Home, tmp_path: Path
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"small": b"s"})
+    disk = os.statvfs(home.root)
+    size = disk.f_bfree * disk.f_frsize + (1 << 30)
+    try:
+        with (tree / "sparse").open("wb") as file:
+            file.truncate(size)
+    except OSError:
+        pytest.skip("no file can be that large here")
+    package = store.create_package(**SAID)
+    with home.unchanged():
+        for call in (
+            lambda: store.push(tree, **SAID),
+            lambda: store.ingest_file(package, "sparse", tree / "sparse", actor="ada"),
+        ):
+            with refused(BackendError, "disk-full", str(home.objects)):
+                call()
+
+
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device"])
 def test_special_files_are_refused(
     store: Store, home: Home, tree: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -283,6 +325,26 @@ def test_warnings_are_counted_rather_than_listed_without_end(store: Store, tmp_p
     _, ingest = push(store, write_tree(tmp_path / "tree", {f"a\\{number}": b"" for number in range(50)}))
     assert len(ingest.warnings) == 21
     assert ingest.warnings[-1] == "30 further paths with a backslash"
+
+
+@pytest.mark.parametrize(
+    ("glob", "path"),
+    [
+        ("*a" * 30 + "b", "a" * 255),
+        ("?*" * 60 + "b", "a" * 255),
+        ("[!b]*" * 30 + "b", "a" * 255),
+        ("a/**/" * 30 + "b", "a/" * 1000 + "c"),
+        ("**/" * 30 + "b", "a/" * 1000 + "c"),
+        ("**a" * 30 + "**b", "a/" * 1000 + "c"),
+        ("*/" * 30 + "**/*a*a*a*a*b", "a/" * 1000 + "a" * 200),
+    ],
+)
+def test_no_glob_and_no_name_keep_a_walk_busy(glob: str, path: str) -> None:
+    # A pattern that tries every way to share a name out among its stars would not come back.
+    pattern = scan._compile((glob,))
+    assert pattern is not None
+    assert pattern.fullmatch(path) is None
+    assert pattern.fullmatch(path[:-1] + "b") is not None
 
 
 @pytest.mark.parametrize(

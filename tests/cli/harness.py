@@ -54,6 +54,27 @@ class Answer:
         return json.loads(self.stdout)
 
 
+def answer_of(arguments: list[str]) -> Answer:
+    """What the program answers to exactly these arguments, in this process."""
+    # Like the real ones: UTF-8 below, and what cannot be encoded is escaped on stderr.
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    stderr = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    logger = logging.getLogger(LOGGER_NAME)
+    handlers, level = list(logger.handlers), logger.level
+    try:
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            code = run(arguments)
+    finally:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+    stdout.flush()
+    stderr.flush()
+    raw_out, raw_err = stdout.detach(), stderr.detach()
+    assert isinstance(raw_out, io.BytesIO)
+    assert isinstance(raw_err, io.BytesIO)
+    return Answer(code, raw_out.getvalue(), raw_err.getvalue().decode())
+
+
 @dataclass(frozen=True)
 class Program:
     """The command line on the store in one directory."""
@@ -80,29 +101,13 @@ class Program:
         Args:
             code: what the exit code must be.
         """
-        # Like the real ones: UTF-8 below, and what cannot be encoded is escaped on stderr.
-        stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-        stderr = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
-        logger = logging.getLogger(LOGGER_NAME)
-        handlers, level = list(logger.handlers), logger.level
         flags = [
             "--database",
             self.settings["ARTIFACTSTORE_DATABASE_URL"],
             "--root",
             self.settings["ARTIFACTSTORE_STORAGE_LOCAL_ROOT"],
         ]
-        try:
-            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
-                found = run([*flags, *arguments])
-        finally:
-            logger.handlers[:] = handlers
-            logger.setLevel(level)
-        stdout.flush()
-        stderr.flush()
-        raw_out, raw_err = stdout.detach(), stderr.detach()
-        assert isinstance(raw_out, io.BytesIO)
-        assert isinstance(raw_err, io.BytesIO)
-        answer = Answer(found, raw_out.getvalue(), raw_err.getvalue().decode())
+        answer = answer_of([*flags, *arguments])
         assert answer.code == code, answer
         return answer
 

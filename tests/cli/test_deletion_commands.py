@@ -202,7 +202,7 @@ def test_plans_that_are_none_are_refused(program: Program, eligible: str, tmp_pa
         bad.unlink()
         assert "No such file" in program.call(*execute, code=2).stderr
         bad.mkdir()
-        assert "Is a directory" in program.call(*execute, code=2).stderr
+        assert "not a regular file" in program.call(*execute, code=2).stderr
     assert status(program, eligible) == "finalized"
 
 

@@ -108,7 +108,7 @@ CALLS: dict[str, Call] = {
     ),
     "gc": Call(lambda store, asked: store.gc(actor="cron", accept_clock=True), COLLECTED, in_parts=True),
     "delete orphans": Call(
-        lambda store, asked: store.orphans(actor="cron", delete=True, older_than=-(10**11)),
+        lambda store, asked: store.orphans(actor="cron", delete=True, older_than=-(3 * 10**10)),
         {events.OBJECT_DELETED},
         in_parts=True,
     ),

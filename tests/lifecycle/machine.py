@@ -321,7 +321,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule()
     def delete_orphans(self) -> None:
         """However young they are."""
-        self.store.orphans(actor="cron", delete=True, older_than=-(10**11))
+        self.store.orphans(actor="cron", delete=True, older_than=-(3 * 10**10))
         self.settle()
         assert self.orphans == set()
         assert self.stored().keys() <= self.needed()

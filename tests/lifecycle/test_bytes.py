@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from store.harness import incompressible, refused, unprivileged, write_tree
+from store.harness import incompressible, just_before, refused, unprivileged, write_tree
 
-from artifactstore import ArtifactStoreError, IntegrityError, InvalidInputError, ObjectNotFoundError
+from artifactstore import (
+    ArtifactStoreError,
+    BackendError,
+    IntegrityError,
+    InvalidInputError,
+    ObjectNotFoundError,
+)
 from artifactstore.lifecycle import verify as verifying
 from artifactstore.objects.local import LocalBackend
 from lifecycle.harness import DAY, SECOND, delete, flip, swap, truncate
@@ -108,7 +115,7 @@ def test_an_object_that_may_not_be_read_is_a_failure(life: Life) -> None:
     assert [entry.origin for entry in life.store.repair(actor="ada").healed] == ["in place"]
 
 
-@pytest.mark.parametrize("stranger", ["folder", "link", "broken link"])
+@pytest.mark.parametrize("stranger", ["folder", "link", "broken link", "fifo"])
 def test_what_is_no_object_in_the_place_of_one_is_a_failure(
     life: Life, tmp_path: Path, stranger: str
 ) -> None:
@@ -118,6 +125,8 @@ def test_what_is_no_object_in_the_place_of_one_is_a_failure(
     path.unlink()
     if stranger == "folder":
         path.mkdir()
+    elif stranger == "fifo":
+        os.mkfifo(path)
     else:
         path.symlink_to(tmp_path / ("elsewhere" if stranger == "link" else "nowhere"))
     (failure,) = life.store.verify(actor="scrub").failures
@@ -315,6 +324,76 @@ def test_a_damaged_object_is_given_back_and_the_damage_kept(
     assert (again.healed, again.unhealed) == ((), ())
 
 
+def test_damage_of_the_right_size_is_found_by_verify_and_mended_by_the_next_push(life: Life) -> None:
+    """An object of the right size is not written again, so a push relies on it until a verify has read it."""
+    first = life.push(CONTENT)
+    path = life.path(first)
+    flip(path)
+    damaged = path.read_bytes()
+    second = life.push(CONTENT)
+    assert path.read_bytes() == damaged
+    # Wrong bytes are never given out as right ones, whoever names them.
+    for package in (first, second):
+        with refused(IntegrityError, "integrity"):
+            life.store.read_file(package, "data")
+    (failure,) = life.store.verify(actor="scrub").failures
+    assert (failure.reason, failure.packages) == ("digest differs", (first, second))
+    third = life.push(CONTENT)
+    for package in (first, second, third):
+        assert life.store.read_file(package, "data") == CONTENT
+        assert life.store.verification(package).failed_count == 0
+    assert damaged_files(life) == [damaged]
+    assert life.types().count("v1.storage.location_repaired") == 3
+
+
+def test_an_edited_sha256_is_found_though_the_bytes_are_right(life: Life) -> None:
+    """What is read is proved by its BLAKE3; the edited row is what is wrong, and fsck names it."""
+    package = life.push(CONTENT)
+    life.home.tamper("UPDATE artifact_files SET sha256 = zeroblob(32)")
+    assert life.store.read_file(package, "data") == CONTENT
+    findings = [f"{found.part}: {found.what}" for found in life.store.fsck(read=True).findings]
+    assert findings == ["views: artifact_files sequence 8: sha256 not as in the log"]
+    (failure,) = life.store.verify(actor="scrub").failures
+    assert (failure.reason, failure.packages) == ("digest differs", (package,))
+    life.store.replay()
+    (healed,) = life.store.repair(actor="ada").healed
+    assert healed.origin == "in place"
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "another store's"])
+def test_nothing_is_judged_or_deleted_by_a_root_that_is_not_mounted(
+    life: Life, tmp_path: Path, left: str
+) -> None:
+    life.push(CONTENT, "raw-evidence")
+    life.expired(b"due")
+    elsewhere = tmp_path / "elsewhere"
+    life.home.objects.rename(elsewhere)
+    before = life.newest()
+    if left == "an empty folder":
+        life.home.objects.mkdir()
+    elif left == "another store's":
+        life.home.objects.mkdir()
+        write_tree(
+            life.home.objects,
+            {"artifactstore.json": b'{"format": 1, "store_id": "6f1c4b0e-9d52-4c57-8a3e-2f0b7d9c1e48"}'},
+        )
+    for call in (
+        lambda: life.store.gc(actor="cron"),
+        lambda: life.store.verify(actor="scrub"),
+        lambda: life.store.repair(actor="ada"),
+        lambda: life.store.orphans(actor="ada", delete=True),
+        lambda: life.store.copy(source="local", target=SECOND, actor="ada"),
+        lambda: life.store.copy(source=SECOND, target="local", actor="ada"),
+    ):
+        with refused(BackendError, "backend-missing", "local"):
+            call()
+    assert life.newest() == before
+    assert life.store.health().status == "degraded"
+    shutil.rmtree(life.home.objects, ignore_errors=True)
+    elsewhere.rename(life.home.objects)
+    assert len(life.store.gc(actor="cron").collected) == 1
+
+
 def test_what_nobody_can_give_back_is_listed_with_packages_and_holds(life: Life, tmp_path: Path) -> None:
     first, second = life.push(CONTENT), life.push(CONTENT)
     hold = life.store.apply_hold(second, reason="lawsuit", actor="law")
@@ -336,6 +415,16 @@ def test_what_nobody_can_give_back_is_listed_with_packages_and_holds(life: Life,
     with pytest.raises(InvalidInputError):
         life.store.repair(actor="ada", directory=tmp_path / "none")
     life.planted.append("a verify found it damaged")
+
+
+def test_what_vanishes_from_an_offered_directory_stops_no_repair(life: Life, tmp_path: Path) -> None:
+    package = life.push({"a": CONTENT, "b": CONTENT[::-1]})
+    flip(life.path(package, "a"))
+    life.store.verify(actor="scrub")
+    offered = write_tree(tmp_path / "offered", {"0": CONTENT[::-1], "1": CONTENT, "2": CONTENT[::-1]})
+    with just_before(os.stat, lambda: [(offered / name).unlink() for name in "02"]):
+        (healed,) = life.store.repair(actor="ada", directory=offered).healed
+    assert healed.origin == "directory"
 
 
 def test_a_damaged_copy_heals_nothing(life: Life) -> None:
@@ -420,6 +509,17 @@ def test_a_damaged_object_that_is_not_needed_any_more_goes_with_its_package(life
     assert life.store.gc(actor="cron").collected == (package,)
     assert life.store.health().status == "ok"
     assert life.home.object_paths() == []
+
+
+def test_a_folder_in_the_place_of_an_object_does_not_stop_a_gc(life: Life) -> None:
+    (package,) = life.expired(CONTENT)
+    path = life.path(package)
+    path.unlink()
+    write_tree(path, {"precious": b"somebody's"})
+    assert life.store.gc(actor="cron").collected == (package,)
+    assert not path.exists()
+    (kept,) = (life.home.objects / "damaged").iterdir()
+    assert (kept / "precious").read_bytes() == b"somebody's"
 
 
 # Copies

@@ -184,6 +184,16 @@ def test_a_truncated_or_altered_plan_deletes_nothing(life: Life) -> None:
         {"package_id": None},
         {"name": {"a": 1}},
         {"freed_size": 10**18},
+        {"store_id": "x" * 100_000},
+        {"store_id": {"a": 1}},
+        {"name": 7},
+        {"expires_at": 2**62},
+        {"expires_at": "2026"},
+        {"eligible_at": None},
+        {"eligible_at": True},
+        {"file_count": -1},
+        {"total_size": 1.5},
+        {"reason": None},
     ],
     ids=str,
 )
@@ -194,11 +204,12 @@ def test_a_document_that_is_no_plan_is_refused(life: Life, change: dict[str, Any
     target.update({key: value for key, value in change.items() if key != "freed_size"})
     if "freed_size" in change:
         document["packages"][0].update(change)
-    with life.home.unchanged(), pytest.raises((IntegrityError, InvalidInputError, StateError)):
+    with life.home.unchanged(), pytest.raises((IntegrityError, StateError)) as caught:
         life.store.gc(actor="gc", plan=decode_plan(codec.encode(document)))
+    assert len(caught.value.message) < 300
 
 
-@pytest.mark.parametrize("value", [None, 3, "text", [], {}, {"media_type": PLAN_TYPE}])
+@pytest.mark.parametrize("value", [None, 3, "text", b"", [], {}, {"media_type": PLAN_TYPE}])
 def test_other_cbor_is_no_plan(value: Any) -> None:
     with refused(IntegrityError, "not-a-plan"):
         decode_plan(codec.encode(value))

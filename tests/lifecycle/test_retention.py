@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,36 @@ def test_a_bad_policy_is_refused_with_file_and_line(
     assert where in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 100_000,
+        f"[retention_classes.transient]\n{SECONDS} = " + "9" * 5000,
+        f"[retention_classes.transient]\n{SECONDS} = 0x" + "f" * 5000,
+        f"[retention_classes.transient]\n{SECONDS} = '" + "x" * 100_000 + "'",
+        f"[retention_classes.transient]\n{'x' * 100_000} = 1",
+        f"[retention_classes.{'x' * 100_000}]",
+        f'["{"x" * 100_000}"]',
+        '["\\u202e\\u0007"]',
+        "# " + "x" * (1 << 20),
+    ],
+    ids=["deep", "long integer", "long hexadecimal", "long text", "key", "class", "table", "marks", "large"],
+)
+def test_a_policy_that_is_absurd_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "policy.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        read_policy(tmp_path / "policy.toml")
+    assert len(caught.value.message) < 500
+    assert caught.value.message.isprintable()
+
+
+def test_a_policy_that_never_comes_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "policy.toml")
+    for path in (tmp_path / "policy.toml", "/dev/zero"):
+        with refused(SettingsError, "settings", "not a regular file"):
+            read_policy(path)
+
+
 def test_a_policy_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
     with refused(SettingsError, "settings", "No such file"):
         read_policy(tmp_path / "none.toml")
@@ -152,14 +183,16 @@ def test_an_extension_never_shortens(life: Life) -> None:
     expires = life.store.get_package(package).expires_at
     assert expires is not None
     with life.home.unchanged():
-        for until in (expires, expires - 1, 0, -1):
+        for until in (expires, expires - 1, 0, -1, -(2**63), -(10**30)):
             with refused(InvalidInputError, "retention-shortened"):
                 life.store.extend_retention(package, until=until, actor="law")
-        for by in (0, -DAY):
+        for by in (0, -DAY, -(10**30)):
             with refused(InvalidInputError, "retention-shortened"):
                 life.store.extend_retention(package, by=by, actor="law")
         with refused(InvalidInputError, "invalid-time"):
             life.store.extend_retention(package, by=10_000 * 365 * DAY, actor="law")
+        with refused(InvalidInputError, "invalid-time"):
+            life.store.extend_retention(package, until=10**30, actor="law")
         with pytest.raises(InvalidInputError):
             life.store.extend_retention(package, actor="law")
         with pytest.raises(InvalidInputError):

@@ -269,13 +269,15 @@ def unprivileged() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def just_before(function: Callable[..., object], act: Callable[[], object]) -> Iterator[None]:
-    """Act once, right before a built-in function is called for the first time in the block.
+def just_before(
+    function: Callable[..., object], act: Callable[[], object], *, times: int = 1
+) -> Iterator[list[object]]:
+    """Act right before a built-in function is called in the block, the first time or the first few times.
 
     Sees this thread and the ones that the block starts. The code under test runs as it is; only the moment of
-    the act is chosen. The block fails if there was none.
+    the act is chosen. The block fails if there was none. Its value is what is still to be done.
     """
-    acts = [act]
+    acts: list[Callable[[], object]] = [act] * times
 
     def observe(_frame: FrameType, event: str, called: object) -> None:
         if event == "c_call" and called == function:
@@ -285,8 +287,8 @@ def just_before(function: Callable[..., object], act: Callable[[], object]) -> I
     threading.setprofile(observe)
     sys.setprofile(observe)
     try:
-        yield
+        yield acts
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    assert not acts, f"{function.__name__} was never called"
+    assert len(acts) < times, f"{function.__name__} was never called"

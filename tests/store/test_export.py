@@ -136,6 +136,28 @@ def test_an_export_overwrites_nothing(store: Store, package: Package, tmp_path: 
     assert [path.name for path in folder.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o777), (0o022, 0o755), (0o077, 0o700)])
+def test_an_export_is_private_until_it_is_whole_and_then_as_the_umask_says(
+    store: Store, package: Package, tmp_path: Path, umask: int, mode: int
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    seen: list[int] = []
+
+    def look(_progress: object) -> None:
+        seen.extend(stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir())
+
+    before = os.umask(umask)
+    try:
+        store.export_package(package.package_id, folder / "out", on_progress=look)
+    finally:
+        os.umask(before)
+    assert set(seen) == {0o700}
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (folder / "out", *(folder / "out").rglob("*"))}
+    assert modes == {mode, mode & 0o666}
+    assert [path.name for path in folder.iterdir()] == ["out"]
+
+
 def test_an_empty_directory_is_filled(store: Store, package: Package, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     store.export_package(package.package_id, tmp_path / "out", bare=True)

@@ -203,30 +203,35 @@ FOREST = [
 ]
 
 
-def matches(glob: str, text: str) -> bool:
-    """Whether a glob matches a whole text: one character at a time, nothing clever."""
+def matches(glob: str, text: str, *, begins: bool = True) -> bool:
+    """Whether a glob matches a whole text: one character at a time, nothing clever.
+
+    Args:
+        begins: a name begins here, in the glob.
+    """
     if not glob:
         return not text
-    if glob.startswith("**/"):
+    if glob.startswith("**/") and begins:
         rest = glob[3:]
         return matches(rest, text) or any(
             matches(rest, text[at + 1 :]) for at, character in enumerate(text) if character == "/"
         )
     if glob.startswith("**"):
-        return any(matches(glob[2:], text[at:]) for at in range(len(text) + 1))
+        return any(matches(glob[2:], text[at:], begins=False) for at in range(len(text) + 1))
     if glob[0] == "*":
         name = text.partition("/")[0]
-        return any(matches(glob[1:], text[at:]) for at in range(len(name) + 1))
+        return any(matches(glob[1:], text[at:], begins=False) for at in range(len(name) + 1))
     if not text:
         return False
     start = 2 if glob.startswith("[!") else 1
     end = glob.find("]", start + 1) if glob[0] == "[" else -1
     if end > 0:  # else the bracket is a character like any other
         chosen, negated = glob[start:end], start == 2
-        return text[0] != "/" and ((text[0] in chosen) is not negated) and matches(glob[end + 1 :], text[1:])
+        fits = text[0] != "/" and ((text[0] in chosen) is not negated)
+        return fits and matches(glob[end + 1 :], text[1:], begins=False)
     if glob[0] == "?":
-        return text[0] != "/" and matches(glob[1:], text[1:])
-    return glob[0] == text[0] and matches(glob[1:], text[1:])
+        return text[0] != "/" and matches(glob[1:], text[1:], begins=False)
+    return glob[0] == text[0] and matches(glob[1:], text[1:], begins=glob[0] == "/")
 
 
 def selects(glob: str, path: str) -> bool:
