@@ -18,7 +18,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' artifactstore/version
 STEM := artifactstore-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test drills drills-sample fuzz mutants lint types wheel sbom release bench migrate migrate-fresh dev clean
+.PHONY: help demo test drills drills-sample fuzz lint types wheel sbom release bench migrate migrate-fresh dev clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,9 +34,6 @@ drills: $(VENV)/installed-test  ## run every drill in full and print the table o
 
 drills-sample: $(VENV)/installed-test  ## run the seeded part of the drills that .ci/run runs
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
-
-mutants: $(VENV)/installed-test  ## plant each known bug and print which drill turns red
-	PYTHONPATH=tests $(BIN)/python -m mutants
 
 lint: $(VENV)/installed-lint  ## ruff: rules and format
 	$(BIN)/ruff check .
