@@ -164,7 +164,7 @@ class Pair:
         """
         planted = ("a verify found it damaged", "digest differs", "wrong size")
         return finding.endswith("no location names it") or (
-            self.damaged is not None and not mended and finding.endswith(planted)
+            self.damaged is not None and not mended and finding.partition("; needed by ")[0].endswith(planted)
         )
 
     def _check_kept(self, place: Place, store: Store) -> None:
