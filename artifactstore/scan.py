@@ -8,10 +8,10 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from artifactstore.errors import AccessError, InvalidInputError
+from artifactstore.errors import InvalidInputError
 from artifactstore.model import SkippedFile
 from artifactstore.paths import broken_rule, collision_key, printable
-from artifactstore.sources import opened_folder
+from artifactstore.sources import opened_folder, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -154,18 +154,18 @@ class Scan:
     def _entries(self, folder: str, source: str) -> list[_Entry]:
         """The names of one folder that are taken, sorted as their full paths are."""
         found: list[_Entry] = []
-        with opened_folder(self.root, source) as descriptor:
+        skipped_above = len(self.skipped)
+        with opened_folder(self.root, source) as descriptor, reading(folder or "."):
             self._refuse_store(descriptor, folder)
-            try:
-                entries = list(os.scandir(descriptor))
-            except OSError as error:
-                message = f"cannot list the folder {printable(folder or '.')}: {error.strerror}"
-                raise AccessError(message) from error
+            with os.scandir(descriptor) as listing:
+                entries = list(listing)
             for entry in entries:
                 taken = self._classify(entry, folder, source)
                 if taken is not None:
                     found.append(taken)
         found.sort(key=lambda entry: entry.order)
+        # Metadata lists them: their order must not be that in which the file system happens to list names.
+        self.skipped[skipped_above:] = sorted(self.skipped[skipped_above:], key=lambda each: each.path)
         self._note_names(folder, found)
         return found
 
