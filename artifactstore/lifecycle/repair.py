@@ -13,6 +13,7 @@ from artifactstore.database import fetch
 from artifactstore.errors import ArtifactStoreError, BackendError
 from artifactstore.ingest import open_directory
 from artifactstore.lifecycle.verify import Failure, StoredObject, check, live_locations, packages_of
+from artifactstore.os_errors import release
 from artifactstore.sources import file_digests, open_source, stage
 
 if TYPE_CHECKING:
@@ -77,18 +78,20 @@ def repair(
     unhealed: list[Unhealed] = []
     for wanted, reason in failed:
         origin = _heal(read, backends, backend, wanted, offered)
-        if origin is None:
-            with read() as connection:
-                failure = Failure(
-                    wanted.blake3, backend.backend_id, reason, packages_of(connection, wanted.blake3)
-                )
-                unhealed.append(Unhealed(failure, _holds(connection, wanted.blake3)))
-            continue
-        with new_transaction() as transaction:
-            # Under the lock, since a gc may have come between.
-            if check(backend, wanted) is None:
-                record_repaired(transaction, backend.backend_id, wanted.blake3, origin)
-                healed.append(Healed(wanted.blake3, backend.backend_id, origin))
+        if origin is not None:
+            with new_transaction() as transaction:
+                # Under the lock, since a gc may have come between.
+                if check(backend, wanted) is None:
+                    record_repaired(transaction, backend.backend_id, wanted.blake3, origin)
+                    healed.append(Healed(wanted.blake3, backend.backend_id, origin))
+                    continue
+                if not live_locations(transaction.connection, wanted.blake3, backend.backend_id):
+                    continue
+        with read() as connection:
+            failure = Failure(
+                wanted.blake3, backend.backend_id, reason, packages_of(connection, wanted.blake3)
+            )
+            unhealed.append(Unhealed(failure, _holds(connection, wanted.blake3)))
     return RepairResult(tuple(healed), tuple(unhealed))
 
 
@@ -192,9 +195,9 @@ def _offered(directory: str, sizes: set[int]) -> dict[DigestPair, str]:
             try:
                 found[file_digests(descriptor)] = os.path.join(directory, path)
             finally:
-                os.close(descriptor)
+                release(descriptor)
     finally:
-        os.close(root)
+        release(root)
     return found
 
 
