@@ -7,11 +7,12 @@ import stat
 from typing import TYPE_CHECKING
 
 from artifactstore import manifest as manifests
-from artifactstore.errors import AccessError, InvalidInputError
+from artifactstore.errors import AccessError, ArtifactStoreError, InvalidInputError
 from artifactstore.manifest import Manifest
 from artifactstore.model import CheckResult
+from artifactstore.os_errors import TOO_MANY_FILES, release, translation
 from artifactstore.paths import printable
-from artifactstore.sources import file_digests
+from artifactstore.sources import file_digests, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,12 +37,8 @@ def load_manifest(manifest: Manifest | bytes | str | os.PathLike[str]) -> Manife
     try:
         with open(manifest, "rb") as file:
             return manifests.decode(file.read())
-    except PermissionError as error:
-        raise AccessError(f"cannot read the manifest {os.fspath(manifest)!r}: permission denied") from error
     except OSError as error:
-        raise InvalidInputError(
-            f"cannot read the manifest {os.fspath(manifest)!r}: {error.strerror}"
-        ) from error
+        raise unreadable(error, f"the manifest {os.fspath(manifest)!r}") from error
 
 
 def check_directory(
@@ -76,7 +73,7 @@ def check_directory(
             if path in found and not (found[path] and _is_intact(descriptor, path, file))
         ]
     finally:
-        os.close(descriptor)
+        release(descriptor)
     return CheckResult(
         file_count=len(listed),
         total_size=loaded.total_size,
@@ -101,7 +98,13 @@ def _open_folder(path: str, *, root: int | None = None) -> int:
     try:
         return os.open(path, flags, dir_fd=root)
     except OSError as error:
-        raise AccessError(f"cannot list {printable(path)}: {error.strerror}") from error
+        raise _unlistable(error, path) from error
+
+
+def _unlistable(error: OSError, path: str) -> ArtifactStoreError:
+    if error.errno in TOO_MANY_FILES:
+        return translation(error, printable(path))
+    return AccessError(f"cannot list {printable(path)}: {error.strerror}")
 
 
 def walk_files(root: int) -> Iterator[tuple[str, bool]]:
@@ -118,16 +121,18 @@ def walk_files(root: int) -> Iterator[tuple[str, bool]]:
                 else:
                     yield path, entry.is_file(follow_symlinks=False)
         except OSError as error:
-            raise AccessError(f"cannot list {printable(folder or '.')}: {error.strerror}") from error
+            raise _unlistable(error, folder or ".") from error
         finally:
-            os.close(descriptor)
+            release(descriptor)
 
 
 def _is_intact(root: int, path: str, file: ManifestFile) -> bool:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, dir_fd=root)
-    except OSError:
+    except OSError as error:
+        if error.errno in TOO_MANY_FILES:
+            raise translation(error, printable(path)) from error  # it says nothing about the file
         return False
     try:
         status = os.fstat(descriptor)
@@ -138,4 +143,4 @@ def _is_intact(root: int, path: str, file: ManifestFile) -> bool:
     except OSError:
         return False
     finally:
-        os.close(descriptor)
+        release(descriptor)

@@ -26,9 +26,13 @@ from artifactstore.errors import (
     StateError,
     StoreNotFoundError,
 )
+from artifactstore.medium import is_sealed
+from artifactstore.os_errors import release, translation
+from artifactstore.sqlite_errors import may_be_written, refusal_of_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
     from typing import Any
 
     Row = tuple[Any, ...]
@@ -39,6 +43,7 @@ BUSY_TIMEOUT = 30.0  # seconds a writer waits for the others
 PARTIAL = ".partial"  # ends the name of a backup that is not finished
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two checkpoints racing with a commit may lose the commit
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
+_SEALED_FLAGS = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW | apsw.SQLITE_OPEN_URI
 
 
 class Database:
@@ -106,6 +111,8 @@ class Database:
         except FileNotFoundError:
             return False
         except OSError as error:
+            if error.errno == errno.EIO:
+                raise translation(error, f"the database {self.path}") from error
             message = f"cannot look at the database {self.path}: {error.strerror}"
             raise AccessError(message) from error
         with self.read() as connection:
@@ -128,27 +135,32 @@ class Database:
             with contextlib.suppress(FileExistsError):
                 # SQLite would make it readable for all; -wal and -shm take its mode.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            with self._writers_turn():
-                connection = self._connect()
-                try:
-                    if connection.pragma("user_version") or connection.pragma("application_id"):
-                        return False
-                    if connection.execute("SELECT count(*) FROM sqlite_schema").get:
-                        raise _not_a_store(self.path, "it holds another application's tables")
-                    connection.pragma("journal_mode", "wal")
-                    with connection:
-                        for statement in (
-                            *schema.EVENT_STATEMENTS,
-                            *schema.VIEW_STATEMENTS,
-                            *schema.INDEX_STATEMENTS,
-                        ):
-                            connection.execute(schema.statement_text(statement))
-                        connection.pragma("application_id", schema.APPLICATION_ID)
-                        connection.pragma("user_version", schema.SCHEMA_VERSION)
-                        fill(connection)
-                finally:
-                    connection.close()
+            with (
+                self._writers_turn(),
+                contextlib.closing(self._connect()) as connection,
+                _translated(self.path, connection),
+            ):
+                if not self._fill(connection, fill):
+                    return False
             _sync_folder(os.path.dirname(self.path))
+        return True
+
+    def _fill(self, connection: Connection, fill: Callable[[Connection], None]) -> bool:
+        if connection.pragma("user_version") or connection.pragma("application_id"):
+            return False
+        if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise _not_a_store(self.path, "it holds another application's tables")
+        connection.pragma("journal_mode", "wal")
+        with connection:
+            for statement in (
+                *schema.EVENT_STATEMENTS,
+                *schema.VIEW_STATEMENTS,
+                *schema.INDEX_STATEMENTS,
+            ):
+                connection.execute(schema.statement_text(statement))
+            connection.pragma("application_id", schema.APPLICATION_ID)
+            connection.pragma("user_version", schema.SCHEMA_VERSION)
+            fill(connection)
         return True
 
     def check(self, *, views: bool = True) -> int:
@@ -187,23 +199,42 @@ class Database:
                 raise IntegrityError(message, hint="run `artifactstore replay`", code="schema-changed")
         return version
 
-    def _connect(self) -> Connection:
-        connection = Connection(self.path, flags=_FLAGS)
-        connection.set_busy_timeout(int(self._busy_timeout * 1000))
-        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-        connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
-        connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
-        connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
-        connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
-        connection.transaction_mode = "IMMEDIATE"
-        # With WAL only FULL keeps every acknowledged commit over a power cut.
-        connection.pragma("synchronous", "FULL")
-        connection.pragma("foreign_keys", True)
-        connection.pragma("recursive_triggers", True)
-        connection.pragma("cell_size_check", True)
-        connection.pragma("mmap_size", 0)
-        connection.pragma("temp_store", "MEMORY")
-        connection.pragma("journal_size_limit", 64 << 20)
+    def _name_and_flags(self) -> tuple[str, int]:
+        """How SQLite opens the file: on a sealed medium without locks and without files beside it."""
+        beside = any(os.path.lexists(f"{self.path}{suffix}") for suffix in ("-wal", "-shm", "-journal"))
+        if beside or not is_sealed(os.path.dirname(self.path)):
+            return self.path, _FLAGS
+        from urllib.parse import quote
+
+        return f"file:{quote(self.path)}?immutable=1", _SEALED_FLAGS
+
+    def _connect(self, **further: object) -> Connection:
+        """A new connection, set up; closed again if that fails."""
+        with contextlib.ExitStack() as unless_whole, _translated(self.path) as translating:
+            connection = translating.connection = Connection(*self._name_and_flags())
+            # Whoever keeps the error must not keep the file open with it.
+            unless_whole.callback(connection.close)
+            if connection.readonly("main") and may_be_written(self.path):
+                # SQLite makes do with reading when the system has refused writing for a moment.
+                raise BackendError(f"cannot open {self.path} for writing", hint="try again", retryable=True)
+            connection.set_busy_timeout(int(self._busy_timeout * 1000))
+            connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+            connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+            connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
+            connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
+            connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
+            connection.transaction_mode = "IMMEDIATE"
+            # With WAL only FULL keeps every acknowledged commit over a power cut.
+            connection.pragma("synchronous", "FULL")
+            connection.pragma("foreign_keys", True)
+            connection.pragma("recursive_triggers", True)
+            connection.pragma("cell_size_check", True)
+            connection.pragma("mmap_size", 0)
+            connection.pragma("temp_store", "MEMORY")
+            connection.pragma("journal_size_limit", 64 << 20)
+            for name, value in further.items():
+                connection.pragma(name, value)
+            unless_whole.pop_all()
         return connection
 
     # Reading
@@ -211,20 +242,21 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one unchanging state of the store until the block ends."""
-        with _translated(self.path), self._at_work():
+        with _translated(self.path) as translating, self._at_work():
             self._refuse_closed()
             try:
                 connection = self._readers.pop()
             except IndexError:
-                connection = self._connect()
-                connection.pragma("query_only", True)
+                connection = self._connect(query_only=True)
+            translating.connection = connection
             try:
                 connection.execute("BEGIN DEFERRED")
                 yield connection
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                if self._closed:
+                # The medium may be made writable again, and what has seen it sealed would not notice.
+                if self._closed or connection.open_flags & apsw.SQLITE_OPEN_URI:
                     connection.close()
                 else:
                     self._readers.append(connection)
@@ -249,12 +281,11 @@ class Database:
         Raises:
             BusyError: another writer held the store for longer than the timeout.
         """
-        with _translated(self.path), self._writers_turn():
+        with _translated(self.path) as translating, self._writers_turn():
             if self._writer is None:
-                writer = self._connect()
                 # A restored backup comes with a rollback journal, under which FULL can lose a commit.
-                writer.pragma("journal_mode", "wal")
-                self._writer = writer
+                self._writer = self._connect(journal_mode="wal")
+            translating.connection = self._writer
             with self._writer:
                 yield self._writer
 
@@ -274,9 +305,17 @@ class Database:
             try:
                 yield
             finally:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                self._give_back(descriptor)
         finally:
             self._write_lock.release()
+
+    def _give_back(self, descriptor: int) -> None:
+        """Unlock the lock file. What was committed is committed: this must not raise."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except OSError:
+            release(descriptor)  # which gives the lock back as well
+            self._lock_descriptor = None
 
     def _wait_for_lock_file(self, descriptor: int, deadline: float) -> None:
         pause = 0.0005
@@ -315,9 +354,8 @@ class Database:
                 os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
                 self._copy_to(partial)
                 os.rename(partial, path)
-            except BaseException:
+            finally:
                 remove_partial(partial)
-                raise
             _sync_folder(os.path.dirname(path))
 
     def _copy_to(self, path: str) -> None:
@@ -327,8 +365,9 @@ class Database:
             with target.backup("main", source, "main") as copy:
                 while not copy.done:
                     copy.step(1000)
-            # A rollback journal can be opened from a read-only medium, WAL cannot.
-            target.pragma("journal_mode", "delete")
+            # With a rollback journal the file stands alone: no write-ahead log belongs to it.
+            if target.pragma("journal_mode", "delete") != "delete":
+                raise BackendError(f"cannot finish the backup {path}", retryable=True)
         finally:
             target.close()
             source.close()
@@ -339,7 +378,7 @@ class Database:
         with self._write_lock:
             self._close_connections(writer=True)
             if self._lock_descriptor is not None:
-                os.close(self._lock_descriptor)
+                release(self._lock_descriptor)
                 self._lock_descriptor = None
 
     def _close_connections(self, *, writer: bool) -> None:
@@ -363,7 +402,7 @@ def fetch_one(connection: Connection, sql: str, values: Sequence[object] = ()) -
 def remove_partial(path: str) -> None:
     """Remove a backup that was not finished, with what SQLite left beside it."""
     for suffix in ("-journal", "-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(f"{path}{suffix}")
 
 
@@ -398,10 +437,11 @@ def scratch() -> Iterator[Connection]:
 
 def _make_folder(path: str) -> None:
     """Make a folder and its parents, private, each name durable."""
+    parent = os.path.dirname(path)
     if os.path.isdir(path):
         return
-    parent = os.path.dirname(path)
-    _make_folder(parent)
+    if parent != path:
+        _make_folder(parent)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     _sync_folder(parent)
@@ -412,7 +452,7 @@ def _sync_folder(path: str) -> None:
     try:
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def _busy(path: str, timeout: float) -> BusyError:
@@ -425,37 +465,36 @@ def _not_a_store(path: str, reason: str) -> StateError:
     )
 
 
-@contextlib.contextmanager
-def _translated(path: str) -> Iterator[None]:
-    """Turn SQLite's and the operating system's errors into ours, with the file's name."""
-    try:
-        yield
-    except ArtifactStoreError:
-        raise
-    except apsw.BusyError as error:
-        message = f"another program has held {path} for longer than the timeout"
-        raise BusyError(message, hint="try again later") from error
-    except apsw.FullError as error:
-        raise BackendError(f"no space left for {path}", code="disk-full", retryable=True) from error
-    except (apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError) as error:
-        raise AccessError(f"cannot write {path}: {error}", hint="check its permissions and mount") from error
-    except apsw.CantOpenError as error:
-        message = f"cannot open {path}: {error}"
-        raise AccessError(message, hint="check the path, its permissions and that it is no link") from error
-    except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise IntegrityError(f"{path} is damaged or not SQLite: {error}", code="database-damaged") from error
-    except apsw.IOError as error:
-        raise BackendError(f"reading or writing {path} failed: {error}", retryable=True) from error
-    except apsw.ConstraintError as error:
-        raise IntegrityError(f"what the log of {path} says contradicts itself: {error}") from error
-    except PermissionError as error:
-        raise AccessError(f"no permission for {error.filename or path}") from error
-    except OSError as error:
-        if error.errno == errno.EROFS:
-            raise AccessError(f"{path} is on a read-only file system", hint="remount it writable") from error
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise BackendError(
-            f"reading or writing {error.filename or path} failed: {error.strerror}",
-            code="disk-full" if full else None,
-            retryable=True,
-        ) from error
+class _translated:  # noqa: N801 - used like the functions of contextlib, and cheaper than one
+    """Turn SQLite's and the operating system's errors into ours, with the file's name.
+
+    Args:
+        connection: the one at work, which knows what the system has said to SQLite; may come later.
+    """
+
+    __slots__ = ("_path", "connection")
+
+    def __init__(self, path: str, connection: Connection | None = None) -> None:
+        self._path = path
+        self.connection = connection
+
+    def __enter__(self) -> _translated:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, ArtifactStoreError):
+            return
+        if isinstance(error, OSError):
+            raise translation(error, f"the database {self._path}") from error
+        if isinstance(error, apsw.Error):
+            system_errno = 0
+            with contextlib.suppress(apsw.ConnectionClosedError):
+                system_errno = 0 if self.connection is None else self.connection.system_errno
+            ours = refusal_of_sqlite(error, self._path, system_errno)
+            if ours is not None:
+                raise ours from error

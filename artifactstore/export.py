@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import secrets
@@ -14,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from artifactstore.check import AUDIT_FILES, audit_directory
 from artifactstore.digest import digest_pair, new_blake3
-from artifactstore.errors import AccessError, ArtifactStoreError, BackendError, ConflictError, IntegrityError
+from artifactstore.errors import ArtifactStoreError, ConflictError, IntegrityError
 from artifactstore.ingest import Progress
 from artifactstore.manifest import json_bytes
 from artifactstore.model import ExportResult
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import write_new, write_stream
+from artifactstore.os_errors import release, translation
 from artifactstore.reader import fill_from, open_object
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def export_directory(
             shutil.rmtree(partial, ignore_errors=True)
             raise
         finally:
-            os.close(root)
+            release(root)
         sync_path(os.path.dirname(target), directory=True)
     return ExportResult(len(manifest.files), manifest.total_size, kit)
 
@@ -236,14 +236,7 @@ def _translated(directory: str) -> Iterator[None]:
         yield
     except ArtifactStoreError:
         raise
-    except PermissionError as error:
-        raise AccessError(f"cannot write {error.filename or directory!r}: permission denied") from error
     except FileExistsError as error:
         raise ConflictError(f"{directory!r} exists and is not empty") from error
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise BackendError(
-            f"cannot export to {directory!r}: {error.strerror}",
-            code="disk-full" if full else None,
-            retryable=True,
-        ) from error
+        raise translation(error, f"the export {directory!r}") from error

@@ -17,11 +17,12 @@ from itertools import chain
 from typing import IO, TYPE_CHECKING
 
 from artifactstore import codec
-from artifactstore.errors import AccessError, InvalidInputError
+from artifactstore.errors import InvalidInputError
 from artifactstore.media_types import guess_media_type
 from artifactstore.model import IngestResult
 from artifactstore.objects.backend import SMALL_FILE
-from artifactstore.sources import open_source, opened_folder, stage_descriptor
+from artifactstore.os_errors import release
+from artifactstore.sources import open_source, opened_folder, reading, stage_descriptor, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,7 +167,7 @@ def _staged_runs(batch: Batch, scan: Scan) -> Iterator[tuple[Run, list[Result]]]
 def _stage_run(batch: Batch, root: int, run: Run) -> list[Result]:
     """Stage the small files of one run."""
     results: list[Result] = []
-    with opened_folder(root, run.source) as folder:
+    with opened_folder(root, run.source) as folder, reading(run.folder or "."):
         for name, source in run.names:
             descriptor = open_source(source, folder=folder)
             try:
@@ -176,18 +177,18 @@ def _stage_run(batch: Batch, root: int, run: Run) -> list[Result]:
                 else:
                     results.append(_stage_open(batch, descriptor, run.folder + name, name, status))
             finally:
-                os.close(descriptor)
+                release(descriptor)
     return results
 
 
 def _stage_one(batch: Batch, root: int, run: Run, position: int) -> tuple[Entry, bool]:
     name, source = run.names[position]
-    with opened_folder(root, run.source) as folder:
+    with opened_folder(root, run.source) as folder, reading(run.folder + name):
         descriptor = open_source(source, folder=folder)
         try:
             return _stage_open(batch, descriptor, run.folder + name, name, os.fstat(descriptor))
         finally:
-            os.close(descriptor)
+            release(descriptor)
 
 
 def _stage_open(
@@ -208,10 +209,10 @@ def open_directory(directory: str) -> int:
     """
     try:
         return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError as error:
-        raise AccessError(f"cannot read the directory {directory!r}: permission denied") from error
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InvalidInputError(
             f"cannot read the directory {directory!r}: {reason}", hint="name a directory"
         ) from error
+    except OSError as error:
+        raise unreadable(error, f"the directory {directory!r}") from error

@@ -12,6 +12,7 @@ from artifactstore.digest import Hasher
 from artifactstore.errors import AccessError, ArtifactStoreError, InvalidInputError, SourceChangedError
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.ring import pump
+from artifactstore.os_errors import TOO_MANY_FILES, release, translation
 from artifactstore.paths import printable
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     Source = Buffer | str | os.PathLike[str] | Readable | Iterable[Buffer]
 
+_NO_FOLDER_NOW = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 # Never waits for a writer of a FIFO, never follows a link, never becomes the terminal of the process.
 _BLOCK = 1 << 20  # bytes of a small file read at once
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -50,9 +52,10 @@ def stage(batch: Batch, source: Source) -> tuple[Staged, bool]:
     if isinstance(source, str | os.PathLike):
         descriptor = open_source(os.fspath(source))
         try:
-            return stage_descriptor(batch, descriptor, os.fspath(source), os.fstat(descriptor))
+            with reading(os.fspath(source)):
+                return stage_descriptor(batch, descriptor, os.fspath(source), os.fstat(descriptor))
         finally:
-            os.close(descriptor)
+            release(descriptor)
     fill = _reading(_fill_from_chunks(_chunks_of(source)), "the source")
     buffer = bytearray(SMALL_FILE)
     with memoryview(buffer) as view:
@@ -75,13 +78,11 @@ def open_source(name: str, *, folder: int | None = None) -> int:
         message = f"no such file: {printable(name)}"
         kind = InvalidInputError if folder is None else SourceChangedError
         raise kind(message) from error
-    except PermissionError as error:
-        raise AccessError(f"cannot read {printable(name)}: permission denied") from error
     except OSError as error:
         if error.errno == errno.ELOOP:
             message = f"{printable(name)} became a symbolic link while it was read"
             raise SourceChangedError(message) from error
-        raise InvalidInputError(f"cannot read {printable(name)}: {error.strerror}") from error
+        raise unreadable(error, printable(name)) from error
     except ValueError as error:
         raise InvalidInputError(f"not a path: {printable(name)}") from error
 
@@ -102,11 +103,11 @@ def stage_descriptor(batch: Batch, descriptor: int, name: str, before: os.stat_r
             staged = batch.stage_bytes(_read_small(descriptor, before.st_size))
         else:
             staged = batch.stage_stream(_reading(fill_from_descriptor(descriptor), printable(name)))
+        after = os.fstat(descriptor)
     except OSError as error:
-        if isinstance(error, AccessError):
+        if isinstance(error, ArtifactStoreError):
             raise
-        raise InvalidInputError(f"cannot read {printable(name)}: {error.strerror}") from error
-    after = os.fstat(descriptor)
+        raise unreadable(error, printable(name)) from error
     if staged.size != before.st_size or _identity(before) != _identity(after):
         raise SourceChangedError(
             f"{printable(name)} changed while it was read", hint="push again when its producer is done"
@@ -167,9 +168,33 @@ def _reading(fill: Fill, name: str) -> Fill:
         except ArtifactStoreError:
             raise
         except OSError as error:
-            raise InvalidInputError(f"cannot read {name}: {error.strerror or error}") from error
+            raise unreadable(error, name) from error
 
     return guarded
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what the operating system refuses about the caller's own file or folder into our errors."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ArtifactStoreError):
+            raise
+        raise unreadable(error, printable(name)) from error
+
+
+def unreadable(error: OSError, name: str) -> ArtifactStoreError:
+    """Why the caller's own file or folder cannot be read.
+
+    Args:
+        name: printable.
+    """
+    if isinstance(error, PermissionError):
+        return AccessError(f"cannot read {name}: permission denied")
+    if error.errno in TOO_MANY_FILES:
+        return translation(error, name)  # nothing is wrong with the file
+    return InvalidInputError(f"cannot read {name}: {error.strerror or error}")
 
 
 def _fill_from_chunks(chunks: Iterator[Buffer]) -> Fill:
@@ -225,7 +250,11 @@ def opened_folder(root: int, path: str) -> Iterator[int]:
     Raises:
         SourceChangedError: a part is no folder (any more).
     """
-    descriptor = os.dup(root)
+    shown = f"the folder {printable(path or '.')}"
+    try:
+        descriptor = os.dup(root)
+    except OSError as error:
+        raise unreadable(error, shown) from error
     try:
         for name in path.split("/") if path else ():
             try:
@@ -234,13 +263,13 @@ def opened_folder(root: int, path: str) -> Iterator[int]:
                     os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
                     dir_fd=descriptor,
                 )
-            except PermissionError as error:
-                raise AccessError(f"cannot read the folder {printable(path)}: permission denied") from error
             except OSError as error:
-                message = f"the folder {printable(path)} changed while it was read: {error.strerror}"
-                raise SourceChangedError(message) from error
-            os.close(descriptor)
+                if error.errno in _NO_FOLDER_NOW:
+                    message = f"{shown} changed while it was read: {error.strerror}"
+                    raise SourceChangedError(message) from error
+                raise unreadable(error, shown) from error
+            release(descriptor)
             descriptor = below
         yield descriptor
     finally:
-        os.close(descriptor)
+        release(descriptor)

@@ -31,6 +31,7 @@ from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import IngestResult, PushResult
 from artifactstore.moment import Uuid7Source, believed, system_clock
 from artifactstore.objects.local import LocalBackend
+from artifactstore.os_errors import release
 from artifactstore.paths import check_relative_path, printable
 from artifactstore.scan import Scan, Selection
 from artifactstore.sources import stage
@@ -512,7 +513,7 @@ class Store(LifecycleCalls):
             scan = Scan(descriptor, os.path.realpath(path), selection or Selection(), self._own_files())
             entries = stage_directory(batch, scan, on_progress=on_progress)
         finally:
-            os.close(descriptor)
+            release(descriptor)
         if not entries.count:
             message = f"the directory {printable(path)} has no files to take"
             raise InvalidInputError(message, hint="an empty package is no evidence", code="empty-package")

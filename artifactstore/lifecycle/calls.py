@@ -358,7 +358,7 @@ class LifecycleCalls(StoreReads):
         if problems:
             raise BackendError(
                 f"backend {name} is not available: {problems[0]}",
-                hint="mount or restore it",
+                hint="mount or restore it, or make it readable and writable",
                 code="backend-missing",
             )
         return chosen

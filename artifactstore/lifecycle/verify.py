@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 from artifactstore import events
 from artifactstore.database import fetch
 from artifactstore.digest import Hasher
-from artifactstore.errors import ArtifactStoreError, IntegrityError, InvalidInputError, ObjectNotFoundError
+from artifactstore.errors import (
+    ArtifactStoreError,
+    BackendError,
+    IntegrityError,
+    InvalidInputError,
+    ObjectNotFoundError,
+)
 from artifactstore.lifecycle.projection import DELETED, FAILED
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.ring import pump
@@ -164,6 +170,10 @@ def check(backend: Backend, wanted: StoredObject) -> str | None:
         return MISSING
     except IntegrityError:
         return TRUNCATED
+    except BackendError as error:
+        if error.code == "too-many-open-files":
+            raise  # it says nothing about the object
+        return UNREADABLE
     except (ArtifactStoreError, OSError):
         return UNREADABLE
     return None if (digests.blake3, digests.sha256) == (wanted.blake3, wanted.sha256) else DIFFERENT

@@ -13,6 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from artifactstore.os_errors import release
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -89,7 +91,7 @@ def sync_path(name: str, *, folder: int | None = None, directory: bool = False) 
     try:
         _full_sync(descriptor)
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def _full_sync(descriptor: int) -> None:

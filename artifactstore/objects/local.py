@@ -8,7 +8,6 @@ store.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import io
 import itertools
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from artifactstore.digest import DIGEST_SIZE, Hasher, digest_pair, is_lower_hex, object_key
 from artifactstore.errors import (
-    AccessError,
     ArtifactStoreError,
     BackendError,
     IntegrityError,
@@ -32,6 +30,7 @@ from artifactstore.errors import (
 from artifactstore.objects.backend import Staged, Stored
 from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import NEW_FILE, write_new, write_stream
+from artifactstore.os_errors import TOO_MANY_FILES, release, translation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -190,10 +189,10 @@ class LocalBackend:
                 raise ObjectNotFoundError(message, hint="restore it from a copy of the object root") from None
             found = os.fstat(descriptor).st_size
             if found != size:
-                os.close(descriptor)
+                release(descriptor)
                 message = f"the object blake3:{blake3.hex()} has {found} bytes instead of {size}"
                 raise IntegrityError(message, hint="restore it from a copy of the object root")
-            return io.FileIO(descriptor, "rb", closefd=True)
+            return _Object(descriptor, "rb", closefd=True)
 
     def size_of(self, blake3: bytes) -> int | None:
         """The size of an object; see `Backend.size_of`."""
@@ -240,6 +239,8 @@ class LocalBackend:
         try:
             owner = self._owner()
         except (ArtifactStoreError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+                raise translation(error, f"the object root {self.root}") from error
             return (str(error),)
         if owner is None:
             return (f"the object root {self.root} is missing or has lost its marker {MARKER}",)
@@ -253,7 +254,7 @@ class LocalBackend:
     def close(self) -> None:
         """Release the descriptor of the root."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            release(self._descriptor)
             self._descriptor = None
             self._file_system = None
 
@@ -300,10 +301,16 @@ class LocalBatch:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(_STAGING, 0o700, dir_fd=self._root_descriptor)
             os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
-            self._descriptor = os.open(
-                self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root_descriptor
-            )
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                self._descriptor = os.open(
+                    self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root_descriptor
+                )
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BaseException:
+                release(self._descriptor)
+                with contextlib.suppress(OSError):
+                    os.rmdir(self._name, dir_fd=self._root_descriptor)
+                raise
         return self
 
     def __exit__(
@@ -313,9 +320,10 @@ class LocalBatch:
         traceback: TracebackType | None,
     ) -> None:
         # Whatever cannot be removed now is found by age; the answer of the call does not depend on it.
+        # The descriptor first, since listing the folder may need the last one.
+        release(self._descriptor)
         with contextlib.suppress(OSError):
             _remove_folder(os.path.join(self._root, self._name))
-        os.close(self._descriptor)
 
     def stage_bytes(self, data: Buffer) -> Staged:
         """Take bytes that are in memory; see `Batch.stage_bytes`."""
@@ -357,10 +365,12 @@ class LocalBatch:
         """The staged name under which these bytes must be written, once for all threads; None if never."""
         if blake3 in self._reserved or blake3 in self._present or blake3 in self._kept:
             return None
-        try:
-            found = os.stat(object_key(blake3), dir_fd=self._root_descriptor, follow_symlinks=False).st_size
-        except FileNotFoundError:
-            found = -1
+        with _translated(self._root):
+            try:
+                key = object_key(blake3)
+                found = os.stat(key, dir_fd=self._root_descriptor, follow_symlinks=False).st_size
+            except FileNotFoundError:
+                found = -1
         trusted = found == size and blake3 not in self._distrusted
         if trusted and not self._keep:
             self._present.add(blake3)
@@ -466,6 +476,15 @@ class LocalBatch:
             os.rename(key, kept, src_dir_fd=self._root_descriptor, dst_dir_fd=self._root_descriptor)
 
 
+class _Object(io.FileIO):
+    """A stream over an object; nothing is lost if closing it fails."""
+
+    def close(self) -> None:
+        """Close it."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def _make_leaf(folder: str, root: int) -> None:
     """Make `blake3/ab/cd` and what is missing above it."""
     try:
@@ -481,7 +500,8 @@ def _make_leaf(folder: str, root: int) -> None:
 def _make_folders(path: str) -> None:
     """Make a folder and its parents, each name durable."""
     if not os.path.isdir(path):
-        _make_folders(os.path.dirname(path))
+        if path != os.path.dirname(path):
+            _make_folders(os.path.dirname(path))
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, 0o700)
         sync_path(os.path.dirname(path), directory=True)
@@ -514,7 +534,7 @@ def _abandoned(path: str) -> Iterator[bool]:
     else:
         yield True
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def _foreign(root: str, owner: str) -> BackendError:
@@ -543,18 +563,4 @@ class _translated:  # noqa: N801 - used like the functions of contextlib, and fo
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, OSError) and not isinstance(error, ArtifactStoreError):
-            raise _translation(error, self._root) from error
-
-
-def _translation(error: OSError, root: str) -> AccessError | BackendError:
-    if isinstance(error, PermissionError):
-        message = f"no permission for {error.filename or root} in the object root {root}"
-        return AccessError(message, hint="check its owner and mode")
-    if error.errno == errno.EROFS:
-        message = f"the object root {root} is on a read-only file system"
-        return AccessError(message, hint="remount it writable")
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        message = f"no space left for objects in {root}"
-        return BackendError(message, hint="free some space", code="disk-full", retryable=True)
-    message = f"the object root {root} failed: {error.strerror} ({error.filename or 'no file named'})"
-    return BackendError(message, retryable=True)
+            raise translation(error, f"the object root {self._root}") from error
