@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lifecycle.harness import DAY, MICROSECONDS, SECOND, flip
 from store.harness import LARGE, SAID, START, FakeClock, Home, incompressible, write_tree
 
-from artifactstore import ArtifactStoreError, Store
+from artifactstore import ArtifactStoreError, BackendError, Store
 from artifactstore.database import BUSY_TIMEOUT, Database
 from artifactstore.digest import digest_pair, object_key
 from artifactstore.rebuild import migrate
@@ -41,13 +41,13 @@ class Place:
 
     Args:
         busy_timeout: seconds that its writers wait for each other.
-        now: what the clock says in a place that is `still`.
+        ticking: the clock in a place that is `still`.
         notes: the ids that it remembers.
     """
 
     root: Path
     busy_timeout: float = BUSY_TIMEOUT
-    now: int | None = None
+    ticking: FakeClock | None = None
     notes: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -82,8 +82,8 @@ class Place:
 
     def clock(self, *, days: float = 0) -> FakeClock:
         """A clock that stands after all earlier ones; see `open`."""
-        if self.now is not None:
-            return FakeClock(self.now)
+        if self.ticking is not None:
+            return self.ticking
         said = self.root / "now"
         now = int(said.read_text()) if said.exists() else START
         now += _LATER + round(days * DAY * MICROSECONDS)
@@ -91,9 +91,9 @@ class Place:
         return FakeClock(now)
 
     def still(self, *, days: float = 0) -> Place:
-        """The same place with its clock moved and its notes read, so that a call touches nothing but the store."""
+        """The same place with its clock moved and its notes read: a call touches nothing but the store."""
         notes = {path.name.removeprefix("id-"): path.read_text() for path in self.root.glob("id-*")}
-        return replace(self, now=self.clock(days=days).now, notes=notes)
+        return replace(self, ticking=self.clock(days=days), notes=notes)
 
     def note(self, name: str, value: str) -> None:
         """Remember an id for those who come later."""
@@ -166,6 +166,7 @@ class ChangingCall:
 
     def again(self, place: Place) -> None:
         """What a caller does who does not know whether the call happened; it must succeed."""
+        self.reopen(place)
         with place.open(create=self.creates) as store:
             self.finish(place, store)
 
@@ -250,6 +251,11 @@ def _repairable(place: Place, store: Store) -> None:
     store.copy(source="local", target=SECOND, actor="ada")
     flip(place.object(TREE["a/new.json"]))
     assert store.verify(actor="scrub").failures
+
+
+def _repair(_place: Place, store: Store) -> None:
+    if store.repair(actor="ada").unhealed:
+        raise BackendError("repair says so of what it cannot heal; here that is a refusal")
 
 
 def _is_old(place: Place, store: Store) -> None:
@@ -410,7 +416,7 @@ CALLS: tuple[ChangingCall, ...] = (
     ),
     ChangingCall(
         "repair",
-        lambda _p, store: store.repair(actor="ada"),
+        _repair,
         lambda place, store: store.verification(place.noted("package")).failed_count == 0,
         _repairable,
     ),
