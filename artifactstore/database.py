@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import apsw
@@ -21,7 +19,6 @@ from artifactstore.errors import (
     AccessError,
     ArtifactStoreError,
     BackendError,
-    BusyError,
     IntegrityError,
     StateError,
     StoreNotFoundError,
@@ -29,9 +26,11 @@ from artifactstore.errors import (
 from artifactstore.medium import is_sealed
 from artifactstore.os_errors import release, translation
 from artifactstore.sqlite_errors import may_be_written, refusal_of_sqlite
+from artifactstore.turns import Turn, WritersTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Any
 
@@ -71,12 +70,11 @@ class Database:
         forks.watch(self)
 
     def _begin(self) -> None:
-        self._write_lock = threading.Lock()
+        self._turns = WritersTurns(self.path, self._busy_timeout)
         self._pool = threading.Condition()
         self._reading = 0  # connections at work beside the writer's
         self._readers: list[Connection] = []
         self._writer: Connection | None = None
-        self._lock_descriptor: int | None = None
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -84,7 +82,7 @@ class Database:
 
     def before_fork(self) -> None:
         """Close every connection; see `forks`. Waits for those at work, at most as long as a writer."""
-        self._rests = self._write_lock.acquire(timeout=self._busy_timeout)
+        self._rests = self._turns.pause(self)
         self._pool.acquire()
         self._pool.wait_for(lambda: self._reading == 0, timeout=self._busy_timeout)
         self._close_connections(writer=self._rests)
@@ -92,14 +90,12 @@ class Database:
     def after_fork(self, *, in_child: bool) -> None:
         """Go on; the child with nothing of its parent's, of which it must not even close a connection."""
         if in_child:
-            if self._lock_descriptor is not None:
-                os.close(self._lock_descriptor)
+            self._turns.close()
             self._inherited = self._writer
             self._begin()
             return
         self._pool.release()
-        if self._rests:
-            self._write_lock.release()
+        self._turns.give(self)
 
     # Opening
 
@@ -136,7 +132,7 @@ class Database:
                 # SQLite would make it readable for all; -wal and -shm take its mode.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             with (
-                self._writers_turn(),
+                Turn(self._turns),
                 contextlib.closing(self._connect()) as connection,
                 _translated(self.path, connection),
             ):
@@ -255,8 +251,7 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                # The medium may be made writable again, and what has seen it sealed would not notice.
-                if self._closed or connection.open_flags & apsw.SQLITE_OPEN_URI:
+                if self._closed or not _is_reusable(connection):
                     connection.close()
                 else:
                     self._readers.append(connection)
@@ -274,61 +269,24 @@ class Database:
 
     # Writing
 
-    @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> AbstractContextManager[Connection]:
         """The one write transaction: committed and durable when the block ends, undone when it raises.
 
         Raises:
             BusyError: another writer held the store for longer than the timeout.
         """
-        with _translated(self.path) as translating, self._writers_turn():
-            if self._writer is None:
-                # A restored backup comes with a rollback journal, under which FULL can lose a commit.
-                self._writer = self._connect(journal_mode="wal")
-            translating.connection = self._writer
-            with self._writer:
-                yield self._writer
-
-    @contextlib.contextmanager
-    def _writers_turn(self) -> Iterator[None]:
         self._refuse_closed()
-        deadline = time.monotonic() + self._busy_timeout
-        if not self._write_lock.acquire(timeout=self._busy_timeout):
-            raise _busy(self.path, self._busy_timeout)
-        try:
-            if self._lock_descriptor is None:
-                self._lock_descriptor = os.open(
-                    f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-                )
-            descriptor = self._lock_descriptor
-            self._wait_for_lock_file(descriptor, deadline)
-            try:
-                yield
-            finally:
-                self._give_back(descriptor)
-        finally:
-            self._write_lock.release()
+        return _Write(self.path, self._turns, self._connected_writer)
 
-    def _give_back(self, descriptor: int) -> None:
-        """Unlock the lock file. What was committed is committed: this must not raise."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        except OSError:
-            release(descriptor)  # which gives the lock back as well
-            self._lock_descriptor = None
-
-    def _wait_for_lock_file(self, descriptor: int, deadline: float) -> None:
-        pause = 0.0005
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise _busy(self.path, self._busy_timeout) from None
-                time.sleep(pause)
-                pause = min(pause * 2, 0.01)
-            else:
-                return
+    def _connected_writer(self) -> Connection:
+        """The writer's connection."""
+        if self._writer is not None and not _is_reusable(self._writer):
+            self._writer.close()
+            self._writer = None
+        if self._writer is None:
+            # A restored backup comes with a rollback journal, under which FULL can lose a commit.
+            self._writer = self._connect(journal_mode="wal")
+        return self._writer
 
     # Maintenance
 
@@ -375,11 +333,13 @@ class Database:
     def close(self) -> None:
         """Close all connections; those still reading in other threads close when they are done."""
         self._closed = True
-        with self._write_lock:
+        # Whoever still writes is waited for, but not for ever.
+        self._turns.pause(self)
+        try:
             self._close_connections(writer=True)
-            if self._lock_descriptor is not None:
-                release(self._lock_descriptor)
-                self._lock_descriptor = None
+            self._turns.close()
+        finally:
+            self._turns.give(self)
 
     def _close_connections(self, *, writer: bool) -> None:
         while self._readers:
@@ -387,6 +347,60 @@ class Database:
         if writer and self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+class _Write:
+    """See `Database.write`; not a generator for the same reason as `Turn`."""
+
+    def __init__(self, path: str, turns: WritersTurns, connected: Callable[[], Connection]) -> None:
+        self._translating = _translated(path)
+        self._turns = turns
+        self._connected = connected
+
+    def __enter__(self) -> Connection:
+        try:
+            with self._translating:
+                self._turns.take(self)
+                connection = self._translating.connection = self._connected()
+                connection.__enter__()
+                return connection
+        except BaseException as error:
+            self._end(type(error), error, None)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._translating:
+            self._end(kind, error, traceback)
+        self._translating.__exit__(kind, error, traceback)
+
+    def _end(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Commit, or undo after an error, and let others write."""
+        connection = self._translating.connection
+        try:
+            if connection is not None and connection.in_transaction:
+                connection.__exit__(kind, error, traceback)
+        finally:
+            self._turns.give(self)
+
+
+def _is_reusable(connection: Connection) -> bool:
+    """Whether the next one who uses a connection will see the newest state.
+
+    A cursor that is not at its end, because an error is kept that holds it, keeps the state that it began
+    with. And what has seen a medium sealed does not notice that it is writable again.
+    """
+    sealed = connection.open_flags & apsw.SQLITE_OPEN_URI
+    return not sealed and connection.txn_state("main") == apsw.SQLITE_TXN_NONE
 
 
 def fetch(connection: Connection, sql: str, values: Sequence[object] = ()) -> list[Row]:
@@ -453,10 +467,6 @@ def _sync_folder(path: str) -> None:
         os.fsync(descriptor)
     finally:
         release(descriptor)
-
-
-def _busy(path: str, timeout: float) -> BusyError:
-    return BusyError(f"another writer has held {path} for more than {timeout:g} s", hint="try again later")
 
 
 def _not_a_store(path: str, reason: str) -> StateError:

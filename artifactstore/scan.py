@@ -154,7 +154,7 @@ class Scan:
     def _entries(self, folder: str, source: str) -> list[_Entry]:
         """The names of one folder that are taken, sorted as their full paths are."""
         found: list[_Entry] = []
-        skipped_above = len(self.skipped)
+        earlier = len(self.skipped)
         with opened_folder(self.root, source) as descriptor, reading(folder or "."):
             self._refuse_store(descriptor, folder)
             with os.scandir(descriptor) as listing:
@@ -164,8 +164,8 @@ class Scan:
                 if taken is not None:
                     found.append(taken)
         found.sort(key=lambda entry: entry.order)
-        # Metadata lists them: their order must not be that in which the file system happens to list names.
-        self.skipped[skipped_above:] = sorted(self.skipped[skipped_above:], key=lambda each: each.path)
+        # They go into the metadata, which must not depend on the order in which a file system lists names.
+        self.skipped[earlier:] = sorted(self.skipped[earlier:], key=lambda file: file.path.encode())
         self._note_names(folder, found)
         return found
 

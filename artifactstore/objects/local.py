@@ -300,8 +300,8 @@ class LocalBatch:
         with _translated(self._root):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(_STAGING, 0o700, dir_fd=self._root_descriptor)
-            os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
             try:
+                os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
                 self._descriptor = os.open(
                     self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root_descriptor
                 )
