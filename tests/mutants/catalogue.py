@@ -1,0 +1,236 @@
+"""The planted bugs, one row each, and the drills that must turn red.
+
+To add one: say what is wrong, write the change as a diff, and name a drill. What a diff takes away or keeps
+must stand in the module exactly once, at any indentation; a row whose lines have gone fails the suite. A bug
+is planted well if nobody sees it without a fault: the calls of `crash.test_calls` still do what they should.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A planted bug.
+
+    Args:
+        name: what is wrong.
+        drills: tests that must fail then, by their ids below `tests/`; the quickest first.
+        diffs: how it is planted, by the module's path in the package. `-` takes a line away, `+` adds one, a
+            space keeps it, `@@` goes on elsewhere.
+    """
+
+    name: str
+    drills: tuple[str, ...]
+    diffs: Mapping[str, str]
+
+
+_DURABILITY = "objects/durability.py"
+_LOCAL = "objects/local.py"
+_STORE = "store.py"
+_DATABASE = "database.py"
+_GC = "lifecycle/gc.py"
+
+SYNCS: tuple[Mutant, ...] = (
+    Mutant(
+        "files are not synced",
+        (),
+        {
+            _DURABILITY: """
+ try:
+-    _full_sync(descriptor)
++    directory and _full_sync(descriptor)
+""",
+        },
+    ),
+    Mutant(
+        "folders of objects are not synced",
+        (),
+        {
+            _LOCAL: """
+-sync_each(lambda name: sync_path(name, folder=self._root_descriptor, directory=True), [*folders, "."])
++del folders
+""",
+        },
+    ),
+    Mutant(
+        "no barrier before objects get their names",
+        (),
+        {
+            _LOCAL: """
+-self._file_system.barrier()
+ self._rename(staged)
+""",
+        },
+    ),
+    Mutant(
+        "no barrier after objects got their names",
+        (),
+        {
+            _LOCAL: """
+-if staged:
+-    self._file_system.barrier()
+""",
+        },
+    ),
+    Mutant(
+        "an object that was there is named without being synced",
+        (),
+        {
+            _LOCAL: """
+-self._present.add(blake3)
+ return None
+""",
+        },
+    ),
+    Mutant(
+        "the manifest is stored without a barrier",
+        (),
+        {
+            _STORE: """
+ staged, _ = stage(batch, encoder.chunks(queries.manifest_files(connection, sequence)))
+-batch.publish()
++batch._rename(sorted(batch._staged.items()))
+""",
+        },
+    ),
+    Mutant(
+        "SQLite runs with synchronous=NORMAL",
+        (),
+        {
+            _DATABASE: """
+-connection.pragma("synchronous", "FULL")
++connection.pragma("synchronous", "NORMAL")
+""",
+        },
+    ),
+    Mutant(
+        "the folder of the database is not synced",
+        (),
+        {
+            _DATABASE: """
+-_sync_folder(os.path.dirname(self.path))
+""",
+        },
+    ),
+)
+
+ORDER: tuple[Mutant, ...] = (
+    Mutant(
+        "objects are written in place",
+        (),
+        {
+            _LOCAL: """
+ name = str(next(self._numbers))
++if found < 0:
++    name = f"../../{object_key(blake3)}"
++    _make_leaf(object_key(blake3)[:12], self._root_descriptor)
+""",
+        },
+    ),
+    Mutant(
+        "the event comes before the object",
+        (),
+        {
+            _STORE: """
+-batch.publish()
+ with self._transaction(actor) as transaction:
+     first = _admit(transaction.connection, sequence, [relative_path], idempotency)
+     if first is None:
+-        missing = self._backend.missing([(staged.digests.blake3, staged.size)])
+-        if missing and not batch.restore(missing):
+-            raise BackendError(f"the bytes of {relative_path!r} are gone again", retryable=True)
+         self._record_files(transaction, sequence, [entry], 1, idempotency)
+         first = queries.file_sequence(transaction.connection, sequence, relative_path)
+-    return queries.file_of_event(transaction.connection, first)
++    found = queries.file_of_event(transaction.connection, first)
++batch.publish()
++return found
+""",
+        },
+    ),
+    Mutant(
+        "the schema is made in two transactions",
+        (),
+        {
+            _DATABASE: """
++connection.execute("COMMIT; BEGIN IMMEDIATE")
+ connection.pragma("application_id", schema.APPLICATION_ID)
+""",
+        },
+    ),
+)
+
+ERRORS: tuple[Mutant, ...] = (
+    Mutant(
+        "an error of a sync is ignored",
+        (),
+        {
+            _DURABILITY: """
+ try:
+     _full_sync(descriptor)
++except OSError:
++    pass
+ finally:
+@@
+-if libc.syncfs(target) != 0:
++if libc.syncfs(target) > 0:
+""",
+        },
+    ),
+)
+
+DELETION: tuple[Mutant, ...] = (
+    Mutant(
+        "gc chooses objects under the lock and removes them without it",
+        (),
+        {
+            _GC: """
+-    for blake3, backend_id, _ in pending:
++for blake3, backend_id, _ in pending:
+-        backends[backend_id].remove(blake3)
++    backends[backend_id].remove(blake3)
++with new_transaction() as transaction:
+     transaction.record(
+         events.object_deleted(blake3=blake3, size=size, backend_id=backend_id)
+         for blake3, backend_id, size in pending
+     )
+ yield len(pending), sum(size for _, _, size in pending)
+""",
+        },
+    ),
+    Mutant(
+        "gc does not look again for holds when it deletes",
+        (),
+        {
+            _GC: """
+-collected = state is not None and retention.may_be_collected(state, now())
++collected = state is not None and state.collected_at is None
+""",
+        },
+    ),
+    Mutant(
+        "an ingest does not look for its objects under the lock",
+        (),
+        {
+            _STORE: """
+-missing = self._backend.missing([(staged.digests.blake3, staged.size)])
++missing: list[bytes] = []
+@@
+-if not self._backend.missing((entry[3], entry[2]) for entry in entries):
+-    return
++return
+@@
+-if self._backend.missing([(staged.digests.blake3, staged.size)]):
++if False:
+""",
+        },
+    ),
+)
+
+MUTANTS = (*SYNCS, *ORDER, *ERRORS, *DELETION)
