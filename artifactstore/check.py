@@ -12,13 +12,15 @@ from artifactstore.manifest import Manifest
 from artifactstore.model import CheckResult
 from artifactstore.paths import printable
 from artifactstore.sources import file_digests
+from artifactstore.workers import Job, Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from artifactstore.manifest import ManifestFile
+    Expected = tuple[str, int, bytes, bytes]  # path, size, blake3, sha256
 
 AUDIT_DIRECTORY = "ARTIFACTSTORE-AUDIT"
+_RUN = 128  # files that are one piece of work
 AUDIT_FILES = ("manifest.cbor", "manifest.json", "SHA256SUMS", "B3SUMS", "verify.py", "VERIFY.md")
 
 
@@ -70,17 +72,15 @@ def check_directory(
     descriptor = _open_folder(root)
     try:
         found = {path: plain for path, plain in walk_files(descriptor) if path not in kit}
-        changed = [
-            path
-            for path, file in listed.items()
-            if path in found and not (found[path] and _is_intact(descriptor, path, file))
-        ]
+        changed = [path for path in listed if found.get(path) is False]
+        plain = [(file.relative_path, file.size, file.blake3, file.sha256) for file in loaded.files]
+        changed += _changed(descriptor, [expected for expected in plain if found.get(expected[0])])
     finally:
         os.close(descriptor)
     return CheckResult(
         file_count=len(listed),
         total_size=loaded.total_size,
-        changed=tuple(changed),
+        changed=tuple(sorted(changed)),
         missing=tuple(path for path in listed if path not in found),
         unlisted=tuple(sorted(path for path in found if path not in listed)),
     )
@@ -123,7 +123,34 @@ def walk_files(root: int) -> Iterator[tuple[str, bool]]:
             os.close(descriptor)
 
 
-def _is_intact(root: int, path: str, file: ManifestFile) -> bool:
+def _changed(root: int, expected: list[Expected]) -> Iterator[str]:
+    """The paths of files that are not what they should be."""
+    check = checking_worker(root)
+    job: Job[list[Expected], list[str]] = Job(
+        here=check,
+        request=lambda run: run,
+        receive=lambda _run, paths: paths,
+        function="artifactstore.check:checking_worker",
+        arguments=(root,),
+        descriptors=(root,),
+    )
+    with Workers(job) as workers:
+        for _, paths in workers.spread(expected[at : at + _RUN] for at in range(0, len(expected), _RUN)):
+            yield from paths
+
+
+def checking_worker(root: int) -> Callable[[list[Expected]], list[str]]:
+    """Compares some files below a directory, here or in a worker process.
+
+    Args:
+        root: descriptor of the directory.
+    Returns:
+        What tells which of them are not as expected.
+    """
+    return lambda run: [expected[0] for expected in run if not _is_intact(root, *expected)]
+
+
+def _is_intact(root: int, path: str, size: int, blake3: bytes, sha256: bytes) -> bool:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, dir_fd=root)
@@ -131,10 +158,10 @@ def _is_intact(root: int, path: str, file: ManifestFile) -> bool:
         return False
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
+        if not stat.S_ISREG(status.st_mode) or status.st_size != size:
             return False
         digests = file_digests(descriptor)
-        return digests.blake3 == file.blake3 and digests.sha256 == file.sha256
+        return digests.blake3 == blake3 and digests.sha256 == sha256
     except OSError:
         return False
     finally:

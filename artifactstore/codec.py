@@ -15,7 +15,7 @@ import cbor2
 from artifactstore.errors import IntegrityError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     Value = (
         None | bool | int | float | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
@@ -127,41 +127,37 @@ def decode_sequence(encodings: Sequence[bytes]) -> Sequence[Value]:
     return values
 
 
-def check_encodable(value: object, *, where: str = "", max_depth: int = MAX_DEPTH) -> None:
+def check_encodable(
+    value: object, *, where: str = "", max_depth: int = MAX_DEPTH, allow_bytes: bool = True
+) -> None:
     """Refuse what has no deterministic encoding.
 
+    Args:
+        where: what the document is called in a refusal.
+        allow_bytes: false refuses bytes too, which JSON cannot say.
     Raises:
         InvalidInputError: names the place, for example `/runs/3/score`, and the rule.
     """
-    # A stack of its own: a hostile document must not exhaust Python's.
-    stack: list[tuple[object, str, int]] = [(value, where, 0)]
-    while stack:
-        item, place, depth = stack.pop()
-        if item is None or isinstance(item, bool | bytes):
-            continue
-        if isinstance(item, str):
-            _check_text(item, place)
-        elif isinstance(item, int):
-            if not INTEGER_MIN <= item <= INTEGER_MAX:
-                # Python refuses to write very long integers in decimal.
-                shown = str(item) if item.bit_length() < 1000 else hex(item)
-                _refuse(place, f"the integer {_shorten(shown)} does not fit into 64 bits")
-        elif isinstance(item, float):
-            if not math.isfinite(item):
-                _refuse(place, f"{item} is not a JSON number")
-        elif isinstance(item, dict | list | tuple):
-            if depth >= max_depth:
-                _refuse(place, f"nested deeper than {max_depth} levels")
-            if isinstance(item, dict):
-                for key, entry in item.items():
-                    if not isinstance(key, str):
-                        _refuse(place, f"the key {_shorten(repr(key))} is not text")
-                    _check_text(key, place)
-                    stack.append((entry, f"{place}/{key}", depth + 1))
-            else:
-                stack.extend((entry, f"{place}/{index}", depth + 1) for index, entry in enumerate(item))
+    # A stack of its own: a hostile document must not exhaust Python's. And a place is put together only for a
+    # refusal: a document with one long key and many entries below it would have as many long places.
+    keys: list[object] = []  # of the open maps and lists, from the outside in
+    levels: list[Iterator[tuple[object, object]]] = [iter(((None, value),))]
+    while levels:
+        for key, item in levels[-1]:
+            if item.isascii() if isinstance(item, str) else allow_bytes and isinstance(item, bytes):
+                continue  # nearly every value; the full check costs twice as much
+            rule = _broken_rule(item, allow_bytes=allow_bytes)
+            if rule is not None:
+                _refuse(where, [*keys, key], rule)
+            if isinstance(item, dict | list | tuple):
+                if len(keys) >= max_depth:
+                    _refuse(where, [*keys, key], f"nested deeper than {max_depth} levels")
+                keys.append(key)
+                levels.append(iter(item.items() if isinstance(item, dict) else enumerate(item)))
+                break
         else:
-            _refuse(place, f"a {type(item).__name__} is not a JSON value")
+            levels.pop()
+            del keys[-1:]
 
 
 def check_json_shaped(value: object, *, name: str) -> None:
@@ -170,38 +166,57 @@ def check_json_shaped(value: object, *, name: str) -> None:
     Raises:
         InvalidInputError: names the place and the rule.
     """
-    check_encodable(value, where=name)
-    stack = [(value, name)]
-    while stack:
-        item, place = stack.pop()
-        if isinstance(item, bytes):
-            _refuse(place, "bytes are not a JSON value")
-        elif isinstance(item, dict):
-            stack.extend((entry, f"{place}/{key}") for key, entry in item.items())
-        elif isinstance(item, list | tuple):
-            stack.extend((entry, f"{place}/{index}") for index, entry in enumerate(item))
+    check_encodable(value, where=name, allow_bytes=False)
 
 
-def _check_text(text: str, place: str) -> None:
+def _broken_rule(item: object, *, allow_bytes: bool) -> str | None:
+    """Why a value, without what it holds, has no encoding; None if it has one."""
+    if item is None or isinstance(item, bool | list | tuple):
+        return None
+    if isinstance(item, str):
+        return _broken_text_rule(item)
+    if isinstance(item, bytes):
+        return None if allow_bytes else "bytes are not a JSON value"
+    if isinstance(item, int):
+        if INTEGER_MIN <= item <= INTEGER_MAX:
+            return None
+        # Python refuses to write very long integers in decimal.
+        shown = str(item) if item.bit_length() < 1000 else hex(item)
+        return f"the integer {_shorten(shown)} does not fit into 64 bits"
+    if isinstance(item, float):
+        return None if math.isfinite(item) else f"{item} is not a JSON number"
+    if isinstance(item, dict):
+        for key in item:
+            if not isinstance(key, str):
+                return f"the key {_shorten(repr(key))} is not text"
+            rule = _broken_text_rule(key)
+            if rule is not None:
+                return rule
+        return None
+    return f"a {type(item).__name__} is not a JSON value"
+
+
+def _broken_text_rule(text: str) -> str | None:
+    if text.isascii():
+        return None
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        _refuse(place, f"{_shorten(ascii(text))} is not valid Unicode text")
+        return f"{_shorten(ascii(text))} is not valid Unicode text"
+    return None
 
 
 def _shorten(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def _refuse(place: str, rule: str) -> NoReturn:
-    # The place holds keys of a foreign document.
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _shorten_place(place))
+def _refuse(where: str, keys: Sequence[object], rule: str) -> NoReturn:
+    # The first key is that of the document itself, which has none; the others come from a foreign document.
+    place = where + "".join(f"/{key}" for key in keys[1:])
+    shortened = place if len(place) <= 120 else f"{place[:60]}...{place[-50:]}"
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shortened)
     message = f"{shown}: {rule}" if place else rule
     raise InvalidInputError(message, code="not-json-shaped")
-
-
-def _shorten_place(place: str) -> str:
-    return place if len(place) <= 120 else f"{place[:60]}...{place[-50:]}"
 
 
 def _refuse_tag(*_arguments: object) -> NoReturn:

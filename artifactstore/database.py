@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Connection = apsw.Connection
 
 BUSY_TIMEOUT = 30.0  # seconds a writer waits for the others
+PARTIAL = ".partial"  # ends the name of a backup that is not finished
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two checkpoints racing with a commit may lose the commit
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
 
@@ -304,22 +305,33 @@ class Database:
 
         Args:
             path: a new file; it must not exist.
+        Crash: leaves `<path>.partial`, never half a backup under its name.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.close(descriptor)
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        partial = f"{path}{PARTIAL}"
         with _translated(self.path), self._at_work():
-            source = self._connect()
-            target = Connection(path, flags=_FLAGS)
             try:
-                with target.backup("main", source, "main") as copy:
-                    while not copy.done:
-                        copy.step(1000)
-                # A rollback journal can be opened from a read-only medium, WAL cannot.
-                target.pragma("journal_mode", "delete")
-            finally:
-                target.close()
-                source.close()
-        _sync_folder(os.path.dirname(path))
+                os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                self._copy_to(partial)
+                os.rename(partial, path)
+            except BaseException:
+                remove_partial(partial)
+                raise
+            _sync_folder(os.path.dirname(path))
+
+    def _copy_to(self, path: str) -> None:
+        source = self._connect()
+        target = Connection(path, flags=_FLAGS)
+        try:
+            with target.backup("main", source, "main") as copy:
+                while not copy.done:
+                    copy.step(1000)
+            # A rollback journal can be opened from a read-only medium, WAL cannot.
+            target.pragma("journal_mode", "delete")
+        finally:
+            target.close()
+            source.close()
 
     def close(self) -> None:
         """Close all connections; those still reading in other threads close when they are done."""
@@ -346,6 +358,13 @@ def fetch(connection: Connection, sql: str, values: Sequence[object] = ()) -> li
 def fetch_one(connection: Connection, sql: str, values: Sequence[object] = ()) -> Row | None:
     """The first row of a query, or None."""
     return connection.execute(sql, tuple(values)).fetchone()
+
+
+def remove_partial(path: str) -> None:
+    """Remove a backup that was not finished, with what SQLite left beside it."""
+    for suffix in ("-journal", "-wal", "-shm", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}{suffix}")
 
 
 def _statements(connection: Connection) -> set[str]:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from artifactstore import codec
 from artifactstore.errors import IntegrityError
-from artifactstore.moment import format_moment
+from artifactstore.moment import format_moment, take_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from artifactstore.codec import Value
     from artifactstore.database import Connection
@@ -311,7 +311,7 @@ def _with_idempotency(payload: dict[str, Value], idempotency: Idempotency | None
 
 def append(
     connection: Connection,
-    drafts: Iterable[Draft],
+    drafts: Sequence[Draft],
     *,
     actor: str,
     recorded_at: int,
@@ -325,9 +325,8 @@ def append(
     sequence = newest_sequence(connection)
     appended: list[Event] = []
     rows = []
-    for draft in drafts:
+    for draft, event_id in zip(drafts, take_ids(new_id, len(drafts)), strict=True):
         sequence += 1
-        event_id = new_id().bytes
         payload = _encode_payload(draft)
         leaf = leaf_hash(sequence, event_id, draft.type, draft.package_id, actor, recorded_at, payload)
         rows.append((sequence, event_id, draft.type, draft.package_id, actor, recorded_at, payload, leaf))

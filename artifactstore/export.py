@@ -6,9 +6,9 @@ import contextlib
 import errno
 import io
 import os
-import secrets
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -21,25 +21,40 @@ from artifactstore.model import ExportResult
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import write_new, write_stream
+from artifactstore.objects.local import LocalBackend
 from artifactstore.reader import fill_from, open_object
+from artifactstore.workers import Job, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import IO
 
     from artifactstore.ingest import OnProgress
-    from artifactstore.manifest import Manifest, ManifestFile
+    from artifactstore.manifest import Manifest
 
     OpenObject = Callable[[bytes, int], io.RawIOBase]  # blake3, size
+    Wanted = tuple[str, int, bytes, bool]  # path, size, blake3, executable
 
-_WORKERS = 2
-_RUN = 128  # files handed to a worker at once
+_RUN = 128  # files that are one piece of work
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObjects:
+    """How an export gets at the bytes.
+
+    Args:
+        open: opens an object by blake3 and size, wherever it is.
+        folder: the object root where nearly all of them are, for worker processes; empty if it is none.
+    """
+
+    open: OpenObject
+    folder: str
 
 
 def export_directory(
     manifest: Manifest,
     manifest_bytes: bytes,
-    open_stored: OpenObject,
+    stored: StoredObjects,
     directory: str,
     *,
     bare: bool,
@@ -51,6 +66,7 @@ def export_directory(
     half an export.
 
     Args:
+        stored: where the bytes are.
         directory: must not exist or be empty.
         bare: without the auditor's kit.
     Raises:
@@ -63,11 +79,11 @@ def export_directory(
         raise ConflictError(f"{directory!r} exists and is not empty", hint="choose a new directory")
     with _translated(directory):
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        partial = f"{os.path.dirname(target)}/.{os.path.basename(target)}.partial-{secrets.token_hex(4)}"
+        partial = f"{os.path.dirname(target)}/.{os.path.basename(target)}.partial-{os.urandom(4).hex()}"
         os.mkdir(partial)
         root = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _write_files(manifest, open_stored, root, on_progress)
+            _write_files(manifest, stored, root, on_progress)
             kit = None if bare else _write_kit(manifest, manifest_bytes, root)
             _make_durable(manifest, kit, root)
             os.rename(partial, target)
@@ -81,47 +97,70 @@ def export_directory(
 
 
 def _write_files(
-    manifest: Manifest, open_stored: OpenObject, root: int, on_progress: OnProgress | None
+    manifest: Manifest, stored: StoredObjects, root: int, on_progress: OnProgress | None
 ) -> None:
     for folder in _folders(manifest):
         os.mkdir(folder, dir_fd=root)
-    files = manifest.files
-    runs = [files[start : start + _RUN] for start in range(0, len(files), _RUN)]
+    files = [(file.relative_path, file.size, file.blake3, file.executable) for file in manifest.files]
+    write = partial(_write_run, stored.open, root)
+
+    def again(run: list[Wanted]) -> int:
+        for path, *_ in run:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path, dir_fd=root)
+        return write(run)
+
+    job: Job[list[Wanted], int] = Job(
+        here=write,
+        again=again,
+        request=lambda run: run,
+        receive=lambda _run, size: int(size),
+        function="artifactstore.export:writing_worker" if stored.folder else "",
+        arguments=(stored.folder, root),
+        descriptors=(root,),
+    )
     done = size = 0
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="artifactstore-export") as pool:
-        try:
-            for run, _ in zip(
-                runs, pool.map(lambda run: _write_run(run, open_stored, root), runs), strict=True
-            ):
-                done += len(run)
-                size += sum(file.size for file in run)
-                if on_progress is not None:
-                    on_progress(Progress(done, size))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with Workers(job) as workers:
+        for run, written in workers.spread(files[at : at + _RUN] for at in range(0, len(files), _RUN)):
+            done += len(run)
+            size += written
+            if on_progress is not None:
+                on_progress(Progress(done, size))
 
 
-def _write_run(run: tuple[ManifestFile, ...], open_stored: OpenObject, root: int) -> None:
-    for file in run:
-        mode = 0o777 if file.executable else 0o666
-        with open_stored(file.blake3, file.size) as raw:
-            if file.size < SMALL_FILE:
-                data = raw.read(file.size + 1) or b""
-                _check(file, new_blake3(data).digest())
-                write_new(file.relative_path, data, folder=root, mode=mode)
-                continue
-            digest = new_blake3()
-            fill = fill_from(raw)
-            hashes = (lambda view, _offset, update=digest.update: update(view),)
-            write_stream(file.relative_path, fill, folder=root, mode=mode, hashes=hashes)
-            _check(file, digest.digest())
+def writing_worker(folder: str, root: int) -> Callable[[list[Wanted]], int]:
+    """What a worker process does for `export_directory`.
+
+    Args:
+        folder: root of the objects.
+        root: descriptor of the export.
+    """
+    return partial(_write_run, LocalBackend(folder).open, root)
 
 
-def _check(file: ManifestFile, blake3: bytes) -> None:
-    if blake3 != file.blake3:
+def _write_run(open_stored: OpenObject, root: int, run: list[Wanted]) -> int:
+    """Write some files; the bytes written."""
+    written = 0
+    for path, size, blake3, executable in run:
+        mode = 0o777 if executable else 0o666
+        with open_stored(blake3, size) as raw:
+            if size < SMALL_FILE:
+                data = raw.read(size + 1) or b""
+                _check(path, blake3, new_blake3(data).digest())
+                write_new(path, data, folder=root, mode=mode)
+            else:
+                digest = new_blake3()
+                hashes = (lambda view, _offset, update=digest.update: update(view),)
+                write_stream(path, fill_from(raw), folder=root, mode=mode, hashes=hashes)
+                _check(path, blake3, digest.digest())
+        written += size
+    return written
+
+
+def _check(path: str, expected: bytes, blake3: bytes) -> None:
+    if blake3 != expected:
         raise IntegrityError(
-            f"the stored bytes of {file.relative_path!r} are not blake3:{file.blake3.hex()}",
+            f"the stored bytes of {path!r} are not blake3:{expected.hex()}",
             hint="the object is damaged; restore it from a copy",
         )
 

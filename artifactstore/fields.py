@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LABEL_MAX = 255  # characters
 METADATA_MAX = 1 << 20  # bytes, encoded
+DOTTED_KEY_MAX = 255  # characters; what lies deeper in the metadata is kept, but cannot be filtered by
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

@@ -1,8 +1,9 @@
 """The pipeline that turns a directory into staged objects.
 
-Workers read each small file once, hash it and write it aside; large files stream through a ring of buffers.
-Objects become visible a batch at a time, each batch with two barriers. What was ingested is kept as plain
-tuples in order of their paths, on disk once there are many, so memory stays bounded.
+Each small file is read once, hashed and written aside, on several cores once there are many; large files
+stream through a ring of buffers. Objects become visible a batch at a time, each batch with two barriers.
+What was ingested is kept as plain tuples in order of their paths, on disk once there are many, so memory
+stays bounded.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import hashlib
 import marshal
 import os
 import weakref
-from collections import deque
 from dataclasses import dataclass
 from itertools import chain
 from typing import IO, TYPE_CHECKING
@@ -21,23 +21,27 @@ from artifactstore.errors import AccessError, InvalidInputError
 from artifactstore.media_types import guess_media_type
 from artifactstore.model import IngestResult
 from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.objects.staging import staging_elsewhere
+from artifactstore.scan import Run
 from artifactstore.sources import open_source, opened_folder, stage_descriptor
+from artifactstore.workers import Job, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from artifactstore.objects.backend import Batch
-    from artifactstore.scan import Run, Scan
+    from artifactstore.objects.staging import Staging
+    from artifactstore.scan import Scan
 
     # relative path, media type, size, blake3, sha256, executable
     Entry = tuple[str, str, int, bytes, bytes, bool]
     OnProgress = Callable[["Progress"], None]
     # The file, and whether its bytes are new; None for a large one, which the calling thread streams.
     Result = tuple[Entry, bool] | None
+    # The results of a run, and what `Batch.adopt` takes.
+    _Answer = tuple[list[Result], tuple[dict[bytes, str], tuple[bytes, ...], tuple[bytes, ...]]]
 
-_WORKERS = 2  # the interpreter lock lets more gain nothing
-_AHEAD = 8  # runs handed out before their results are wanted
-_BATCH_FILES = 10_000  # files between two publications
+_BATCH_FILES = 20_000  # files between two publications
 _IN_MEMORY = 20_000  # entries kept in memory
 
 
@@ -135,35 +139,47 @@ def stage_directory(batch: Batch, scan: Scan, *, on_progress: OnProgress | None 
 
 
 def _staged_runs(batch: Batch, scan: Scan) -> Iterator[tuple[Run, list[Result]]]:
-    """The results of all runs in order, a few of them worked on ahead."""
-    runs = scan.runs()
-    first = next(runs, None)
-    second = next(runs, None)
-    if first is None:
-        return
-    if second is None:
-        # Threads would cost more than a handful of files.
-        yield first, _stage_run(batch, scan.root, first)
-        return
-    from concurrent.futures import Future, ThreadPoolExecutor
+    """The results of all runs in order."""
+    place = batch.elsewhere()
 
-    ahead: deque[tuple[Run, Future[list[Result]]]] = deque()
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="artifactstore-ingest") as pool:
-        try:
-            for run in chain((first, second), runs):
-                ahead.append((run, pool.submit(_stage_run, batch, scan.root, run)))
-                if len(ahead) >= _AHEAD:
-                    done, future = ahead.popleft()
-                    yield done, future.result()
-            while ahead:
-                done, future = ahead.popleft()
-                yield done, future.result()
-        finally:
-            for _, future in ahead:
-                future.cancel()
+    def receive(_run: Run, answer: _Answer) -> list[Result]:
+        results, handed_over = answer
+        doubles = batch.adopt(*handed_over)
+        return [
+            (result[0], False) if doubles and result and result[0][3] in doubles else result
+            for result in results
+        ]
+
+    job: Job[Run, list[Result]] = Job(
+        here=lambda run: _stage_run(batch, scan.root, run),
+        function="artifactstore.ingest:staging_worker",
+        arguments=(scan.root, *place.arguments),
+        descriptors=(scan.root, *place.descriptors),
+        request=lambda run: (run.folder, run.source, run.names),
+        receive=receive,
+    )
+    with Workers(job) as workers:
+        yield from workers.spread(scan.runs())
 
 
-def _stage_run(batch: Batch, root: int, run: Run) -> list[Result]:
+def staging_worker(
+    source: int, root: str, root_descriptor: int, folder: int, distrusted: tuple[bytes, ...]
+) -> Callable[[tuple[str, str, list[tuple[str, str]]]], _Answer]:
+    """What a worker process does for `stage_directory`.
+
+    Args:
+        source: descriptor of the directory that is read.
+        others: as in `staging_elsewhere`.
+    """
+    staging = staging_elsewhere(root, root_descriptor, folder, distrusted)
+
+    def answer(request: tuple[str, str, list[tuple[str, str]]]) -> _Answer:
+        return _stage_run(staging, source, Run(*request)), staging.hand_over(remember=_BATCH_FILES)
+
+    return answer
+
+
+def _stage_run(batch: Staging | Batch, root: int, run: Run) -> list[Result]:
     """Stage the small files of one run."""
     results: list[Result] = []
     with opened_folder(root, run.source) as folder:
@@ -191,7 +207,7 @@ def _stage_one(batch: Batch, root: int, run: Run, position: int) -> tuple[Entry,
 
 
 def _stage_open(
-    batch: Batch, descriptor: int, path: str, name: str, status: os.stat_result
+    batch: Staging | Batch, descriptor: int, path: str, name: str, status: os.stat_result
 ) -> tuple[Entry, bool]:
     staged, executable = stage_descriptor(batch, descriptor, path, status)
     digests = staged.digests

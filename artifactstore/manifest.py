@@ -221,7 +221,7 @@ def _decode(data: bytes) -> Manifest:
     total_size = sum(file.size for file in files)
     if (_integer(totals["size"], "size"), _integer(totals["files"], "files")) != (total_size, len(files)):
         raise InvalidInputError("its totals are not those of its files")
-    content_digest = hashlib.sha256(codec.encode(entries)).digest()
+    content_digest = hashlib.sha256(_encoded_files(data, top)).digest()
     if top["content_digest"] != content_digest:
         raise InvalidInputError("its content digest is not that of its files")
     return Manifest(
@@ -230,6 +230,13 @@ def _decode(data: bytes) -> Manifest:
         total_size=total_size,
         content_digest=Digest("sha256", content_digest),
     )
+
+
+def _encoded_files(data: bytes, top: dict[str, Value]) -> memoryview:
+    """The part of a manifest that lists the files: `files` is the shortest key, so it comes first."""
+    start = len(codec.encode({"files": ()})) - 1
+    rest = len(codec.encode({name: value for name, value in top.items() if name != "files"})) - 1
+    return memoryview(data)[start : len(data) - rest]
 
 
 def _decode_file(entry: Value) -> ManifestFile:

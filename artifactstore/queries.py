@@ -12,6 +12,7 @@ from artifactstore import codec, model
 from artifactstore.database import fetch, fetch_one
 from artifactstore.digest import ALGORITHMS, DIGEST_SIZE, Digest, is_lower_hex
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError
+from artifactstore.fields import DOTTED_KEY_MAX
 from artifactstore.manifest import ManifestFile
 from artifactstore.model import File, FileHit, Package, Page, Verification
 from artifactstore.paths import parents, printable
@@ -384,6 +385,12 @@ def _check_askable(wanted: PackageFilter) -> None:
     for text in (*texts, *wanted.metadata, *wanted.metadata.values()):
         if text is not None and not _is_unicode(text):
             raise InvalidInputError(f"the filter {ascii(text)[:80]} is not valid Unicode text")
+    for key in wanted.metadata:
+        if len(key) > DOTTED_KEY_MAX:
+            raise InvalidInputError(
+                f"the metadata cannot be filtered by {printable(key)}",
+                hint=f"a dotted key has at most {DOTTED_KEY_MAX} characters",
+            )
     if len(wanted.metadata) > METADATA_FILTERS_MAX:
         raise InvalidInputError(
             f"{len(wanted.metadata)} filters of metadata are too many, {METADATA_FILTERS_MAX} are allowed"

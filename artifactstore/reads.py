@@ -74,7 +74,7 @@ class StoreReads:
             status: `open`, `finalized` or `garbage_collected`; all but the last if not given.
             created_after, created_before: microseconds since 1970, exclusive.
             metadata: dotted key to the text of a scalar: `{"run.id": "7"}`; an entry of a list counts under
-                the list's key.
+                the list's key. Keys of more than 255 characters cannot be asked for.
             limit: 1 to 1,000.
             cursor: `next_cursor` of the page before.
         Raises:
@@ -220,7 +220,7 @@ class StoreReads:
         return export.export_directory(
             manifest.decode(data),
             data,
-            self._open_stored,
+            export.StoredObjects(self._open_stored, self._backend.folder),
             str(directory),
             bare=bare,
             on_progress=on_progress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,17 +60,23 @@ def _fingerprint(connection: Connection) -> str:
 def migrate(database: Database, clock: Clock) -> MigrationResult:
     """Bring the views of an older store to this version; the log is never touched.
 
-    A backup is taken first, beside the database.
+    A backup is taken first, beside the database. Others who migrate wait, and find it done.
 
     Raises:
         StateError: the store is newer than this program.
+    Crash: the store is as it was, and so are the backups of earlier attempts; the next attempt begins anew.
     """
     before = database.check(views=False)
     if before == schema.SCHEMA_VERSION:
         return MigrationResult(before, before, None)
+    stem = os.path.splitext(database.path)[0]
     stamp = format_moment(clock()).replace(":", "").replace("-", "")
-    backup = f"{os.path.splitext(database.path)[0]}.v{before}.{stamp}.backup.db"
-    database.backup(backup)
+    backup = f"{stem}.v{before}.{stamp}.backup.db"
     with database.write() as connection:
+        if connection.pragma("user_version") == schema.SCHEMA_VERSION:
+            return MigrationResult(schema.SCHEMA_VERSION, schema.SCHEMA_VERSION, None)
+        for left in glob.glob(f"{glob.escape(stem)}.v*.backup.db{databases.PARTIAL}"):
+            databases.remove_partial(left)
+        database.backup(backup)
         views.replay(connection)
     return MigrationResult(before, schema.SCHEMA_VERSION, backup)

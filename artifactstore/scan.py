@@ -65,6 +65,9 @@ class Run:
     source: str
     names: list[tuple[str, str]]
 
+    def __len__(self) -> int:
+        return len(self.names)
+
 
 class _Entry(NamedTuple):  # one for each name of a tree: a dataclass takes four times as long to make
     order: bytes
@@ -154,6 +157,7 @@ class Scan:
     def _entries(self, folder: str, source: str) -> list[_Entry]:
         """The names of one folder that are taken, sorted as their full paths are."""
         found: list[_Entry] = []
+        earlier = len(self.skipped)
         with opened_folder(self.root, source) as descriptor:
             self._refuse_store(descriptor, folder)
             try:
@@ -166,6 +170,8 @@ class Scan:
                 if taken is not None:
                     found.append(taken)
         found.sort(key=lambda entry: entry.order)
+        # They go into the metadata, which must not depend on the order in which a file system lists names.
+        self.skipped[earlier:] = sorted(self.skipped[earlier:], key=lambda file: file.path.encode())
         self._note_names(folder, found)
         return found
 

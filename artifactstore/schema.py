@@ -8,7 +8,7 @@ from __future__ import annotations
 
 APPLICATION_ID = 0x41525453  # "ARTS"
 # Raised with every change of a view; an older store is rebuilt by `migrate`, a newer one is refused.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 EVENT_STATEMENTS = (
     """
@@ -145,7 +145,8 @@ VIEW_STATEMENTS = (
       PRIMARY KEY (blake3, backend_id)
     ) STRICT, WITHOUT ROWID
     """,
-    # Scalars of the metadata by their dotted key, so that a filter needs no scan.
+    # Scalars of the metadata by their dotted key, so that a filter needs no scan. A long key is left out: it
+    # would be written once for each scalar below it.
     """
     CREATE TABLE package_metadata (
       key TEXT NOT NULL,

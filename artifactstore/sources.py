@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from artifactstore.digest import Buffer, DigestPair
     from artifactstore.objects.backend import Batch, Fill, Staged
+    from artifactstore.objects.staging import Staging
 
     class Readable(Protocol):
         """What a binary file object must be able to do."""
@@ -86,7 +87,9 @@ def open_source(name: str, *, folder: int | None = None) -> int:
         raise InvalidInputError(f"not a path: {printable(name)}") from error
 
 
-def stage_descriptor(batch: Batch, descriptor: int, name: str, before: os.stat_result) -> tuple[Staged, bool]:
+def stage_descriptor(
+    batch: Staging | Batch, descriptor: int, name: str, before: os.stat_result
+) -> tuple[Staged, bool]:
     """Stage an open file and make sure that it did not change meanwhile.
 
     Args:

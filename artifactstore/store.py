@@ -24,8 +24,6 @@ from artifactstore.ingest import open_directory, stage_directory
 from artifactstore.lifecycle import retention
 from artifactstore.lifecycle.calls import LifecycleCalls
 from artifactstore.lifecycle.policy import RetentionPolicy
-from artifactstore.lifecycle.repair import record_mended
-from artifactstore.lifecycle.verify import StoredObject
 from artifactstore.manifest import ManifestEncoder, ManifestFile
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import IngestResult, PushResult
@@ -488,8 +486,11 @@ class Store(LifecycleCalls):
         backend_id = self._backend.backend_id
         package = self._record_work(transaction, sequence)
         transaction.record(packages.ingested(package.package_id, entries, count, backend_id, idempotency))
-        written = (StoredObject(entry[3], entry[4], entry[2]) for entry in entries)
-        record_mended(transaction, self._backend, written, "a new ingest")
+        if queries.failed_objects(transaction.connection, backend_id):
+            from artifactstore.lifecycle.repair import record_mended
+
+            written = ((entry[3], entry[4], entry[2]) for entry in entries)
+            record_mended(transaction, self._backend, written, "a new ingest")
 
     def _record_work(self, transaction: Transaction, sequence: int) -> Package:
         """Somebody works on an open package: it is not abandoned."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifactstore import codec, events, model, schema
 from artifactstore.errors import IntegrityError
+from artifactstore.fields import DOTTED_KEY_MAX
 from artifactstore.lifecycle.projection import STORED, Lifecycle
 
 if TYPE_CHECKING:
@@ -219,11 +220,14 @@ def _package_id(event: Event) -> bytes:
 def flatten_metadata(metadata: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     """The scalars of a document by dotted key, each entry of a list under the list's key.
 
-    `{"run": {"id": 7}, "tags": ["a", "b"]}` gives `run.id=7`, `tags=a`, `tags=b`.
+    `{"run": {"id": 7}, "tags": ["a", "b"]}` gives `run.id=7`, `tags=a`, `tags=b`. What has a longer key than
+    `DOTTED_KEY_MAX` is left out.
     """
     stack: list[tuple[str, Value]] = list(metadata.items())
     while stack:
         key, value = stack.pop()
+        if len(key) > DOTTED_KEY_MAX:
+            continue
         if isinstance(value, dict):
             stack.extend((f"{key}.{name}", entry) for name, entry in value.items())
         elif isinstance(value, list | tuple):

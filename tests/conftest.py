@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("store.harness", "store.doors", "crash.calls")
+pytest.register_assert_rewrite("store.harness", "store.doors", "lifecycle.harness", "crash.calls")
 pytest_plugins = ["crash.report"]
 
 from store.doors import DOORS, PYTHON_DOORS, Door  # noqa: E402 - only after assertions are rewritten

@@ -143,7 +143,7 @@ def test_views_know_neither_clock_nor_chance_nor_machine() -> None:
     ours = {
         name for part in parts for name in imports(part, types_too=False) if name.startswith("artifactstore.")
     }
-    known = ("codec", "errors", "events", "lifecycle.projection", "model", "schema")
+    known = ("codec", "errors", "events", "fields", "lifecycle.projection", "model", "schema")
     assert ours <= {f"artifactstore.{name}" for name in known}
 
 

@@ -2,37 +2,77 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from importlib import import_module
+from typing import cast
 
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]  # it has no __all__
 from typer.main import get_command
 
-from artifactstore.cli import (
-    deletion,
-    exporting,
-    log,
-    maintenance,
-    packages,
-    reading,
-    retention,
-    storage,
-)
 from artifactstore.cli.exit_codes import MEANINGS
 from artifactstore.cli.failures import guarded
-from artifactstore.cli.invocation import Invocation
-from artifactstore.cli.maintenance import PROGRAM
+from artifactstore.cli.invocation import PROGRAM, Invocation
 from artifactstore.cli.options import Command, global_options
 from artifactstore.errors import InvalidInputError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+# Where each command is; its module is imported when it is wanted.
+_EVIDENCE = {
+    "push": "packages.push",
+    "list": "reading.list_packages",
+    "show": "reading.show",
+    "files": "reading.files",
+    "cat": "reading.cat",
+    "manifest": "reading.manifest",
+    "export": "exporting.export",
+    "check": "exporting.check",
+    "find": "reading.find",
+    "events": "log.events",
+}
+_GROUPS = {
+    "package": (
+        "Build a package step by step.",
+        {"create": "packages.create", "add": "packages.add", "finalize": "packages.finalize"},
+    ),
+    "retention": (
+        "How long packages are kept, and how they go.",
+        {
+            "extend": "retention.extend",
+            "hold": "retention.hold",
+            "release": "retention.release",
+            "history": "retention.history",
+            "explain": "retention.explain",
+            "sweep": "deletion.sweep",
+            "gc": "deletion.gc",
+        },
+    ),
+    "storage": (
+        "The stored bytes: check, repair, copy them.",
+        {
+            "verify": "storage.verify",
+            "repair": "storage.repair",
+            "copy": "storage.copy",
+            "orphans": "storage.orphans",
+        },
+    ),
+}
+_UPKEEP = {
+    "init": "maintenance.init",
+    "health": "maintenance.health",
+    "config": "maintenance.config",
+    "migrate": "maintenance.migrate",
+    "replay": "maintenance.replay",
+    "fsck": "storage.fsck",
+    "completion": "maintenance.completion",
+    "version": "maintenance.version",
+}
 
-    Commands = dict[str, Callable[..., None]]
 
+def application(only: str | None = None) -> typer.Typer:
+    """The tree of commands.
 
-def application() -> typer.Typer:
-    """The tree of commands."""
+    Args:
+        only: name of a command or group; the others are left out, and with them the time to import them.
+    """
     codes = "\n".join(f"{code:>3} {meaning}" for code, meaning in MEANINGS.items())
     root = typer.Typer(
         callback=global_options,
@@ -42,64 +82,28 @@ def application() -> typer.Typer:
         rich_markup_mode=None,  # with it, rich would be imported for every help text
         pretty_exceptions_enable=False,
     )
-    evidence: Commands = {
-        "push": packages.push,
-        "list": reading.list_packages,
-        "show": reading.show,
-        "files": reading.files,
-        "cat": reading.cat,
-        "manifest": reading.manifest,
-        "export": exporting.export,
-        "check": exporting.check,
-        "find": reading.find,
-        "events": log.events,
-    }
-    steps: Commands = {
-        "create": packages.create,
-        "add": packages.add,
-        "finalize": packages.finalize,
-    }
-    life: Commands = {
-        "extend": retention.extend,
-        "hold": retention.hold,
-        "release": retention.release,
-        "history": retention.history,
-        "explain": retention.explain,
-        "sweep": deletion.sweep,
-        "gc": deletion.gc,
-    }
-    stored: Commands = {
-        "verify": storage.verify,
-        "repair": storage.repair,
-        "copy": storage.copy,
-        "orphans": storage.orphans,
-    }
-    upkeep: Commands = {
-        "init": maintenance.init,
-        "health": maintenance.health,
-        "config": maintenance.config,
-        "migrate": maintenance.migrate,
-        "replay": maintenance.replay,
-        "fsck": storage.fsck,
-        "completion": maintenance.completion,
-        "version": maintenance.version,
-    }
-    _add(root, evidence)
-    for name, described, commands in (
-        ("package", "Build a package step by step.", steps),
-        ("retention", "How long packages are kept, and how they go.", life),
-        ("storage", "The stored bytes: check, repair, copy them.", stored),
-    ):
-        group = typer.Typer(help=described, rich_markup_mode=None)
-        _add(group, commands)
-        root.add_typer(group, name=name)
-    _add(root, upkeep)
+    _add(root, _EVIDENCE, only)
+    for name, (described, commands) in _GROUPS.items():
+        if only in {None, name}:
+            group = typer.Typer(help=described, rich_markup_mode=None)
+            _add(group, commands, None)
+            root.add_typer(group, name=name)
+    _add(root, _UPKEEP, only)
     return root
 
 
-def _add(group: typer.Typer, commands: Commands) -> None:
-    for name, command in commands.items():
-        group.command(name, cls=Command)(command)
+def _add(group: typer.Typer, commands: dict[str, str], only: str | None) -> None:
+    for name, place in commands.items():
+        if only in {None, name}:
+            module, _, function = place.partition(".")
+            command = getattr(import_module(f"artifactstore.cli.{module}"), function)
+            group.command(name, cls=Command)(command)
+
+
+def _first_command(arguments: list[str]) -> str | None:
+    """The command if it is the first argument: then no help or error can need to know the others."""
+    known = {*_EVIDENCE, *_GROUPS, *_UPKEEP}
+    return arguments[0] if arguments[0] in known else None
 
 
 def run(arguments: list[str]) -> int:
@@ -132,7 +136,7 @@ def _dispatch(arguments: list[str], invocation: Invocation) -> int:
     usage_error = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
     completion_init()
     try:
-        code: int | None = get_command(application()).main(
+        code: int | None = get_command(application(_first_command(arguments))).main(
             arguments, prog_name=PROGRAM, standalone_mode=False, obj=invocation
         )
     except usage_error as error:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from artifactstore.settings import Settings
     from artifactstore.store import Store
 
+PROGRAM = "artifactstore"
+
 
 @dataclass(slots=True)
 class Invocation:

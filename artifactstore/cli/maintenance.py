@@ -9,13 +9,13 @@ import typer
 
 from artifactstore.cli import facts, options
 from artifactstore.cli.exit_codes import FAILED, FINDINGS, NO_STORE
+from artifactstore.cli.invocation import PROGRAM
 from artifactstore.cli.output import Column, Fact
 from artifactstore.cli.projection import members
 
 if TYPE_CHECKING:
     from artifactstore.settings import SettingValue
 
-PROGRAM = "artifactstore"
 
 _SETTING_COLUMNS: tuple[Column[SettingValue], ...] = (
     Column("NAME", lambda value: value.name),

@@ -76,11 +76,11 @@ def _read(file: str) -> dict[str, Value]:
 
 
 def _object(entries: list[tuple[str, Value]]) -> dict[str, Value]:
-    found = dict(entries)
-    if len(found) < len(entries):
-        keys = [key for key, _ in entries]
-        double = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {printable(double)} comes twice in an object")
+    found: dict[str, Value] = {}
+    for key, value in entries:
+        if key in found:
+            raise ValueError(f"the key {printable(key)} comes twice in an object")
+        found[key] = value
     return found
 
 

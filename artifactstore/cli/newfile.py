@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from artifactstore.errors import AccessError, ArtifactStoreError, ConflictError
@@ -29,7 +28,7 @@ def new_file(path: str) -> Iterator[BinaryIO]:
     if os.path.lexists(path):
         raise ConflictError(f"{printable(path)} exists already", hint="choose a new name, or remove it")
     folder, name = os.path.split(os.path.abspath(path))
-    partial = os.path.join(folder, f".{name}.partial-{secrets.token_hex(4)}")
+    partial = os.path.join(folder, f".{name}.partial-{os.urandom(4).hex()}")
     with _translated(path):
         with open(partial, "xb") as stream:
             try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from artifactstore import commit, events, fields, queries
 from artifactstore.errors import BackendError, InvalidInputError, StateError
-from artifactstore.lifecycle import copying, fsck, gc, orphans, repair, retention, sweep, verify
+from artifactstore.lifecycle import retention
 from artifactstore.model import GARBAGE_COLLECTED
 from artifactstore.reads import StoreReads
 
@@ -39,6 +39,7 @@ ORPHAN_PROTECTION = 86_400  # seconds in which an object without a location may 
 class LifecycleCalls(StoreReads):
     """Retention, holds, sweep, gc, verify, repair, copies and fsck.
 
+    What only one call needs is imported by it: most programs that open a store just put something in.
     Retention only grows, a hold always wins, and gc decides again at the moment of deletion.
     """
 
@@ -175,6 +176,8 @@ class LifecycleCalls(StoreReads):
         Raises:
             StateError: the clock has jumped.
         """
+        from artifactstore.lifecycle import sweep
+
         self._check_clock(accept=accept_clock)
         return sweep.sweep(
             lambda: self._transaction(actor),
@@ -185,6 +188,8 @@ class LifecycleCalls(StoreReads):
 
     def plan_gc(self) -> GcPlan:
         """What `gc` would delete now, with names and bytes. Changes nothing."""
+        from artifactstore.lifecycle import gc
+
         with self._database.read() as connection:
             return gc.plan(connection, self.store_id, self._clock())
 
@@ -198,6 +203,8 @@ class LifecycleCalls(StoreReads):
             InvalidInputError: the plan is of another store.
         Crash: what is released stays so; the next gc removes the bytes.
         """
+        from artifactstore.lifecycle import gc
+
         self._check_clock(accept=accept_clock)
         backends = self._sound_backends()
         with self._database.read() as connection:
@@ -227,6 +234,8 @@ class LifecycleCalls(StoreReads):
             delete: remove the orphaned objects and dead staging folders, inside the protocol of gc.
             older_than: seconds; a younger object may belong to an ingest that is under way.
         """
+        from artifactstore.lifecycle import orphans
+
         return orphans.find(
             self._database.read,
             lambda: self._transaction(actor),
@@ -264,6 +273,8 @@ class LifecycleCalls(StoreReads):
         Raises:
             InvalidInputError: the backend is unknown, or a budget is none.
         """
+        from artifactstore.lifecycle import verify
+
         chosen = self._backend_named(backend)
         with self._database.read() as connection:
             started = max(self._clock(), events.newest_moment(connection))
@@ -295,6 +306,8 @@ class LifecycleCalls(StoreReads):
         Returns:
             What was healed, and what could not be, with the packages and holds that it hurts.
         """
+        from artifactstore.lifecycle import repair
+
         return repair.repair(
             self._database.read,
             lambda: self._transaction(actor),
@@ -322,6 +335,8 @@ class LifecycleCalls(StoreReads):
             InvalidInputError: a backend is unknown, or both are the same.
             IntegrityError: an object in the source is damaged.
         """
+        from artifactstore.lifecycle import copying
+
         chosen = copying.Filter(producer, retention_class, None)
         if package is not None:
             with self._database.read() as connection:
@@ -342,6 +357,8 @@ class LifecycleCalls(StoreReads):
         Args:
             read: also read all objects and compare their digests.
         """
+        from artifactstore.lifecycle import fsck
+
         return fsck.fsck(self._database, self._backends, self.store_id, read=read)
 
     def _backend_named(self, backend: str | None) -> Backend:

@@ -104,7 +104,12 @@ def copy(
                     )
                     for blake3, _, length, reference, package_id in still
                 )
-                record_mended(transaction, target, (wanted[row[0]] for row in still), "a new copy")
+                record_mended(
+                    transaction,
+                    target,
+                    ((row[0], wanted[row[0]].sha256, wanted[row[0]].size) for row in still),
+                    "a new copy",
+                )
             locations += len(still)
         after = rows[-1][3]
 

@@ -281,8 +281,12 @@ def remove_objects(
             )
             if not pending:
                 return
-            for blake3, backend_id, _ in pending:
-                backends[backend_id].remove(blake3)
+            for backend_id, backend in backends.items():
+                gone = [blake3 for blake3, place, _ in pending if place == backend_id]
+                for blake3 in gone:
+                    backend.remove(blake3)
+                if gone:
+                    backend.sync_removed(gone)
             transaction.record(
                 events.object_deleted(blake3=blake3, size=size, backend_id=backend_id)
                 for blake3, backend_id, size in pending

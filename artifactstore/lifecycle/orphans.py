@@ -132,6 +132,7 @@ def _remove(transaction: Transaction, backend: Backend, old: list[Stored]) -> li
     for each in still:
         backend.remove(each.blake3)
     if still:
+        backend.sync_removed(each.blake3 for each in still)
         transaction.record(
             events.object_deleted(blake3=each.blake3, size=each.size, backend_id=backend_id) for each in still
         )

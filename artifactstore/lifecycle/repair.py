@@ -105,17 +105,17 @@ def record_repaired(transaction: Transaction, backend_id: str, blake3: bytes, or
 
 
 def record_mended(
-    transaction: Transaction, backend: Backend, written: Iterable[StoredObject], origin: str
+    transaction: Transaction, backend: Backend, written: Iterable[tuple[bytes, bytes, int]], origin: str
 ) -> None:
     """Say of objects that a verify found damaged, and that were written anew since, that they are whole.
 
+    Args:
+        written: blake3, sha256 and size of each.
     Raises:
         BackendError: one was found damaged after it had been taken for whole.
     """
     failed = set(queries.failed_objects(transaction.connection, backend.backend_id))
-    if not failed:
-        return
-    for wanted in {each.blake3: each for each in written if each.blake3 in failed}.values():
+    for wanted in {each[0]: StoredObject(*each) for each in written if each[0] in failed}.values():
         if check(backend, wanted) is not None:
             message = f"the object blake3:{wanted.blake3.hex()} was found damaged meanwhile"
             raise BackendError(message, hint="try again: then it is written anew", retryable=True)

@@ -6,11 +6,8 @@ committed some hundred objects at a time, so a verify that is killed goes on whe
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,8 +17,10 @@ from artifactstore.digest import Hasher
 from artifactstore.errors import ArtifactStoreError, IntegrityError, InvalidInputError, ObjectNotFoundError
 from artifactstore.lifecycle.projection import DELETED, FAILED
 from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.objects.local import LocalBackend
 from artifactstore.objects.ring import pump
 from artifactstore.reader import fill_from
+from artifactstore.workers import Job, Workers
 
 if TYPE_CHECKING:
     import io
@@ -38,7 +37,7 @@ TRUNCATED = "wrong size"
 DIFFERENT = "digest differs"
 UNREADABLE = "unreadable"
 
-_AHEAD = 64  # objects handed out before their results are wanted
+_RUN = 50  # objects that are one piece of work
 _TOGETHER = 500  # objects whose results are one transaction
 _SAMPLE_BASE = 1 << 32
 
@@ -205,7 +204,7 @@ def run(
     failures: list[Failure] = []
     after = (-1, 0)
     complete = True
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="artifactstore-verify") as pool:
+    with Workers(_job(backend)) as workers:
         while complete:
             with read() as connection:
                 batch = objects(connection, backend.backend_id, budget, started, _TOGETHER, after)
@@ -214,7 +213,7 @@ def run(
             after = batch[-1][1]
             distinct = {wanted.blake3: wanted for wanted, _ in batch if _is_sampled(wanted, budget, seed)}
             checked: list[tuple[StoredObject, str | None]] = []
-            for wanted, failure in _checked(pool, backend, list(distinct.values())):
+            for wanted, failure in _checked(workers, list(distinct.values())):
                 checked.append((wanted, failure))
                 count += 1
                 size += wanted.size
@@ -248,22 +247,44 @@ def _is_sampled(wanted: StoredObject, budget: Budget, seed: int) -> bool:
     return place < budget.sample * _SAMPLE_BASE
 
 
+def _job(backend: Backend) -> Job[list[StoredObject], list[str | None]]:
+    """Reading some objects; local ones on all cores."""
+    return Job(
+        here=lambda run: [check(backend, wanted) for wanted in run],
+        request=lambda run: [(wanted.blake3, wanted.sha256, wanted.size) for wanted in run],
+        receive=lambda _run, failures: list(failures),
+        function="artifactstore.lifecycle.verify:checking_worker" if backend.folder else "",
+        arguments=(backend.folder,),
+    )
+
+
+def checking_worker(folder: str) -> Callable[[list[tuple[bytes, bytes, int]]], list[str | None]]:
+    """What a worker process does for `run`.
+
+    Args:
+        folder: root of the objects.
+    """
+    backend = LocalBackend(folder)
+    return lambda run: [check(backend, StoredObject(*wanted)) for wanted in run]
+
+
 def _checked(
-    pool: ThreadPoolExecutor, backend: Backend, wanted: list[StoredObject]
+    workers: Workers[list[StoredObject], list[str | None]], wanted: list[StoredObject]
 ) -> Iterator[tuple[StoredObject, str | None]]:
-    """Small objects side by side; a large one uses all cores by itself."""
-    ahead: deque[tuple[StoredObject, Future[str | None]]] = deque()
+    """Small objects some at a time; a large one, which uses all cores, by itself."""
+    for run, failures in workers.spread(_runs(wanted)):
+        yield from zip(run, failures, strict=True)
+
+
+def _runs(wanted: list[StoredObject]) -> Iterator[list[StoredObject]]:
+    run: list[StoredObject] = []
     for entry in wanted:
-        if entry.size >= SMALL_FILE:
-            yield entry, check(backend, entry)
-            continue
-        ahead.append((entry, pool.submit(check, backend, entry)))
-        if len(ahead) >= _AHEAD:
-            done, future = ahead.popleft()
-            yield done, future.result()
-    while ahead:
-        done, future = ahead.popleft()
-        yield done, future.result()
+        run.append(entry)
+        if len(run) == _RUN or sum(each.size for each in run) >= SMALL_FILE:
+            yield run
+            run = []
+    if run:
+        yield run
 
 
 def _record(transaction: Transaction, backend_id: str, checked: list[tuple[StoredObject, str | None]]) -> int:

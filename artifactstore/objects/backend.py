@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import io
     import uuid
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from artifactstore.digest import Buffer, DigestPair
+    from artifactstore.objects.staging import StagingElsewhere
 
     # Fills the buffer from its start; returns the bytes put there, 0 at the end, and never too few before it.
     Fill = Callable[[memoryview], int]
@@ -50,8 +51,7 @@ class Stored:
 class Batch(Protocol):
     """Objects on their way into a backend: staged one by one, published together.
 
-    A context manager: leaving it without `publish` leaves nothing behind. `stage_bytes` may be called from
-    several threads, the rest from one.
+    A context manager: leaving it without `publish` leaves nothing behind.
     """
 
     def stage_bytes(self, data: Buffer) -> Staged:
@@ -59,6 +59,18 @@ class Batch(Protocol):
 
     def stage_stream(self, fill: Fill) -> Staged:
         """Take bytes of any length in bounded memory."""
+
+    def elsewhere(self) -> StagingElsewhere:
+        """How a worker process stages for this batch."""
+
+    def adopt(
+        self, staged: Mapping[bytes, str], present: Iterable[bytes], damaged: Iterable[bytes]
+    ) -> set[bytes]:
+        """Take over what a worker process has staged.
+
+        Returns:
+            blake3 of what this batch has itself.
+        """
 
     def restore(self, missing: Iterable[bytes]) -> bool:
         """Publish again what a gc has removed since; only in a batch that keeps.
@@ -70,8 +82,8 @@ class Batch(Protocol):
     def publish(self) -> None:
         """Make everything staged so far visible under its digest, durable on return.
 
-        What was already there is durable on return too. Further objects may be staged meanwhile and
-        afterwards; they belong to the next publication.
+        What was already there is durable on return too. Further objects may be staged afterwards, and
+        meanwhile by worker processes; they belong to the next publication.
 
         Raises:
             BackendError: storage refused; nothing that was not there before is named by any caller yet.
@@ -94,6 +106,10 @@ class Backend(Protocol):
     @property
     def backend_id(self) -> str:
         """The name under which the log knows it."""
+
+    @property
+    def folder(self) -> str:
+        """Where its objects lie on this machine, for worker processes; empty if they lie elsewhere."""
 
     def attach(self, store_id: uuid.UUID, *, create: bool) -> None:
         """Make sure that the place belongs to this store.
@@ -139,6 +155,9 @@ class Backend(Protocol):
 
     def remove(self, blake3: bytes) -> None:
         """Remove an object; idempotent. Call under the write lock, see `lifecycle.gc`."""
+
+    def sync_removed(self, objects: Iterable[bytes]) -> None:
+        """Make removals durable, before the log says that these objects are gone."""
 
     def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
         """Remove what crashed batches left.

@@ -8,46 +8,40 @@ store.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import io
-import itertools
 import json
 import logging
 import os
-import secrets
 import time
 import uuid
 from typing import TYPE_CHECKING
 
-from artifactstore.digest import DIGEST_SIZE, Hasher, digest_pair, is_lower_hex, object_key
+from artifactstore.digest import DIGEST_SIZE, is_lower_hex, object_key
 from artifactstore.errors import (
-    AccessError,
     ArtifactStoreError,
     BackendError,
     IntegrityError,
     ObjectNotFoundError,
     StateError,
 )
-from artifactstore.objects.backend import Staged, Stored
+from artifactstore.objects.backend import Stored
 from artifactstore.objects.durability import FileSystem, sync_each, sync_path
-from artifactstore.objects.files import NEW_FILE, write_new, write_stream
+from artifactstore.objects.failures import translated
+from artifactstore.objects.files import NEW_FILE
+from artifactstore.objects.staging import STAGING, Staging, StagingElsewhere, make_leaf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
-    from artifactstore.digest import Buffer
-    from artifactstore.objects.backend import Fill
 
 _log = logging.getLogger(__name__)
 
 MARKER = "artifactstore.json"
 _MARKER_FORMAT = 1
-_STAGING = "tmp"
 _SET_ASIDE = "damaged"
 _RENAME_ALONE = 500  # objects below which a second thread costs more than it gains
-_OBJECT_MODE = 0o400  # read-only: an object is never written again
 
 
 class LocalBackend:
@@ -71,9 +65,14 @@ class LocalBackend:
         """The name under which the log knows it."""
         return self._backend_id
 
+    @property
+    def folder(self) -> str:
+        """The root; see `Backend.folder`."""
+        return self.root
+
     def attach(self, store_id: uuid.UUID, *, create: bool) -> None:
         """Make sure that the root belongs to this store; see `Backend.attach`."""
-        with _translated(self.root):
+        with translated(self.root):
             owner = self._owner()
             if owner is None and create:
                 self._claim(store_id)
@@ -107,7 +106,7 @@ class LocalBackend:
 
     def check_free(self) -> None:
         """Refuse a root that a new store could not claim; see `Backend.check_free`."""
-        with _translated(self.root):
+        with translated(self.root):
             owner = self._owner()
             if owner is not None:
                 raise _foreign(self.root, owner)
@@ -156,7 +155,7 @@ class LocalBackend:
     def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
         """Remove staging folders of dead processes; see `Backend.remove_stale`."""
         stale = 0
-        staging = os.path.join(self.root, _STAGING)
+        staging = os.path.join(self.root, STAGING)
         try:
             names = os.listdir(staging)
         except OSError:
@@ -182,7 +181,7 @@ class LocalBackend:
     def open(self, blake3: bytes, size: int) -> io.RawIOBase:
         """A stream over an object; see `Backend.open`."""
         path = os.path.join(self.root, object_key(blake3))
-        with _translated(self.root):
+        with translated(self.root):
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
@@ -197,7 +196,7 @@ class LocalBackend:
 
     def size_of(self, blake3: bytes) -> int | None:
         """The size of an object; see `Backend.size_of`."""
-        with _translated(self.root):
+        with translated(self.root):
             try:
                 return os.stat(os.path.join(self.root, object_key(blake3)), follow_symlinks=False).st_size
             except FileNotFoundError:
@@ -205,11 +204,22 @@ class LocalBackend:
 
     def missing(self, wanted: Iterable[tuple[bytes, int]]) -> list[bytes]:
         """Which objects are not there; see `Backend.missing`."""
-        return [blake3 for blake3, size in wanted if self.size_of(blake3) != size]
+        missing = []
+        with translated(self.root):
+            # Below the descriptor of the root, which saves the kernel the way to it for each of very many.
+            for blake3, size in wanted:
+                try:
+                    found = os.stat(object_key(blake3), dir_fd=self._descriptor, follow_symlinks=False)
+                except FileNotFoundError:
+                    missing.append(blake3)
+                else:
+                    if found.st_size != size:
+                        missing.append(blake3)
+        return missing
 
     def stored(self) -> Iterator[Stored]:
         """All objects; see `Backend.stored`."""
-        with _translated(self.root):
+        with translated(self.root):
             top = os.path.join(self.root, "blake3")
             for first in _sorted_names(top):
                 for second in _sorted_names(os.path.join(top, first)):
@@ -222,12 +232,26 @@ class LocalBackend:
                             yield Stored(bytes.fromhex(name), status.st_size, status.st_mtime_ns // 1000)
 
     def remove(self, blake3: bytes) -> None:
-        """Remove an object; see `Backend.remove`.
-
-        Crash: a removal that is not durable yet leaves an object that no location names; it is found by age.
-        """
-        with _translated(self.root), contextlib.suppress(FileNotFoundError):
+        """Remove an object; see `Backend.remove`."""
+        with translated(self.root), contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.root, object_key(blake3)))
+
+    def sync_removed(self, objects: Iterable[bytes]) -> None:
+        """Make removals durable; see `Backend.sync_removed`.
+
+        Crash: before it a removed object may be back, and nothing has said yet that it is gone.
+        """
+        folders = sorted({object_key(blake3)[:12] for blake3 in objects})
+        file_system = self._file_system
+        with translated(self.root):
+            if file_system is not None and file_system.whole_is_cheaper(len(folders)):
+                file_system.barrier()
+            else:
+                sync_each(self._sync_folder, folders)
+
+    def _sync_folder(self, folder: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            sync_path(folder, folder=self._descriptor, directory=True)
 
     def inodes(self) -> Iterator[tuple[int, int]]:
         """Device and inode of the root; see `Backend.inodes`."""
@@ -258,7 +282,7 @@ class LocalBackend:
             self._file_system = None
 
 
-class LocalBatch:
+class LocalBatch(Staging):
     """Objects on their way into a local root; see `Batch`.
 
     Bytes go to a staging folder of the same file system, which is locked for as long as the batch lives, so
@@ -275,35 +299,19 @@ class LocalBatch:
         keep: bool,
         damaged: frozenset[bytes],
     ) -> None:
-        self._root = root
-        self._keep = keep
-        self._distrusted = damaged
-        # What was published and is still here under its staged name.
-        self._kept: dict[bytes, str] = {}
-        self._root_descriptor = descriptor
+        super().__init__(root, descriptor, -1, "", distrusted=damaged, keep=keep, known_folders=known_folders)
         self._file_system = file_system
-        self._known_folders = known_folders
-        self._name = f"{_STAGING}/{secrets.token_hex(8)}"
-        self._descriptor = -1
-        self._numbers = itertools.count()
-        # blake3 of what this batch writes or has written and not published, with the name of its staged file.
-        self._reserved: dict[bytes, str] = {}
-        # The part of it that is written to its end.
-        self._staged: dict[bytes, str] = {}
-        # blake3 of objects that were there before, which must be durable too before anybody names them.
-        self._present: set[bytes] = set()
-        # blake3 of objects that stand there with a wrong size.
-        self._damaged: set[bytes] = set()
+        self._name = f"{STAGING}/{os.urandom(8).hex()}"
 
     def __enter__(self) -> LocalBatch:
-        with _translated(self._root):
+        with translated(self._root):
             with contextlib.suppress(FileExistsError):
-                os.mkdir(_STAGING, 0o700, dir_fd=self._root_descriptor)
+                os.mkdir(STAGING, 0o700, dir_fd=self._root_descriptor)
             os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
-            self._descriptor = os.open(
+            self._folder = os.open(
                 self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root_descriptor
             )
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return self
 
     def __exit__(
@@ -315,67 +323,36 @@ class LocalBatch:
         # Whatever cannot be removed now is found by age; the answer of the call does not depend on it.
         with contextlib.suppress(OSError):
             _remove_folder(os.path.join(self._root, self._name))
-        os.close(self._descriptor)
+        os.close(self._folder)
 
-    def stage_bytes(self, data: Buffer) -> Staged:
-        """Take bytes that are in memory; see `Batch.stage_bytes`."""
-        digests = digest_pair(data)
-        size = len(data)
-        name = self._reserve(digests.blake3, size)
-        if name is None:
-            return Staged(digests, size, new=False)
-        with _translated(self._root):
-            write_new(name, data, folder=self._descriptor, mode=_OBJECT_MODE)
-        self._staged[digests.blake3] = name
-        return Staged(digests, size, new=True)
+    def elsewhere(self) -> StagingElsewhere:
+        """How a worker process stages for this batch; see `Batch.elsewhere`."""
+        distrusted = tuple(self._distrusted)
+        return StagingElsewhere(
+            (self._root_descriptor, self._folder),
+            (self._root, self._root_descriptor, self._folder, distrusted),
+        )
 
-    def stage_stream(self, fill: Fill) -> Staged:
-        """Take bytes of any length; see `Batch.stage_stream`."""
-        hasher = Hasher()
-        name = f"stream-{next(self._numbers)}"
-        with _translated(self._root):
-            size = write_stream(
-                name,
-                fill,
-                folder=self._descriptor,
-                mode=_OBJECT_MODE,
-                hashes=(
-                    lambda view, _offset: hasher.update_sha256(view),
-                    lambda view, _offset: hasher.update_blake3(view),
-                ),
-            )
-            digests = hasher.pair()
-            reserved = self._reserve(digests.blake3, size)
-            if reserved is None:
-                os.unlink(name, dir_fd=self._descriptor)
-                return Staged(digests, size, new=False)
-            os.rename(name, reserved, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-        self._staged[digests.blake3] = reserved
-        return Staged(digests, size, new=True)
-
-    def _reserve(self, blake3: bytes, size: int) -> str | None:
-        """The staged name under which these bytes must be written, once for all threads; None if never."""
-        if blake3 in self._reserved or blake3 in self._present or blake3 in self._kept:
-            return None
-        try:
-            found = os.stat(object_key(blake3), dir_fd=self._root_descriptor, follow_symlinks=False).st_size
-        except FileNotFoundError:
-            found = -1
-        trusted = found == size and blake3 not in self._distrusted
-        if trusted and not self._keep:
-            self._present.add(blake3)
-            return None
-        if found >= 0 and not trusted:
-            self._damaged.add(blake3)
-        name = str(next(self._numbers))
-        return name if self._reserved.setdefault(blake3, name) is name else None
+    def adopt(
+        self, staged: Mapping[bytes, str], present: Iterable[bytes], damaged: Iterable[bytes]
+    ) -> set[bytes]:
+        """Take over what a worker has staged; see `Batch.adopt`."""
+        self._present.update(present)
+        self._damaged.update(damaged)
+        doubles = set()
+        for blake3, name in staged.items():
+            if self._reserved.setdefault(blake3, name) == name:
+                self._staged[blake3] = name
+            else:
+                doubles.add(blake3)
+        return doubles
 
     def restore(self, missing: Iterable[bytes]) -> bool:
         """Publish again what a gc has removed since; see `Batch.restore`."""
         wanted = sorted((blake3, self._kept.get(blake3, "")) for blake3 in missing)
         if not all(name for _, name in wanted):
             return False
-        with _translated(self._root):
+        with translated(self._root):
             self._publish_each(wanted, set())
         return True
 
@@ -386,7 +363,7 @@ class LocalBatch:
         present = self._present.copy()
         if not staged and not present:
             return
-        with _translated(self._root):
+        with translated(self._root):
             if self._file_system.whole_is_cheaper(len(staged) + len(present)):
                 self._file_system.barrier()
                 self._rename(staged)
@@ -405,7 +382,7 @@ class LocalBatch:
     def _publish_each(self, staged: list[tuple[bytes, str]], present: set[bytes]) -> None:
         """The same with a sync of each file and folder, where one barrier is missing or dear."""
         stored = [object_key(blake3) for blake3 in sorted(present)]
-        sync_each(lambda name: sync_path(name, folder=self._descriptor), [name for _, name in staged])
+        sync_each(lambda name: sync_path(name, folder=self._folder), [name for _, name in staged])
         sync_each(self._sync_stored, stored)
         self._rename(staged)
         names = [*stored, *(object_key(blake3) for blake3, _ in staged)]
@@ -435,47 +412,44 @@ class LocalBatch:
     def _rename_part(self, staged: list[tuple[bytes, str]]) -> None:
         for blake3, name in staged:
             key = object_key(blake3)
-            folder = key[:12]
-            if folder not in self._known_folders:
-                _make_leaf(folder, self._root_descriptor)
-                self._known_folders.add(folder)
             if blake3 in self._damaged:
                 self._set_aside(key)
             try:
                 self._give_name(name, key)
             except FileNotFoundError:
-                # The folder was known, but somebody has removed it since.
-                _make_leaf(folder, self._root_descriptor)
+                # The folder was there, but somebody has removed it since.
+                make_leaf(key[:12], self._root_descriptor)
                 self._give_name(name, key)
 
     def _give_name(self, name: str, key: str) -> None:
         if not self._keep:
-            os.rename(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
+            os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
             return
         # An equal object may be there already.
         with contextlib.suppress(FileExistsError):
-            os.link(name, key, src_dir_fd=self._descriptor, dst_dir_fd=self._root_descriptor)
+            os.link(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
 
     def _set_aside(self, key: str) -> None:
-        """Keep an object of the wrong size for those who will ask how it came about."""
+        """Keep a damaged object for those who will ask how it came about.
+
+        Its second name is durable before the first one goes: no power cut takes both.
+        """
+        root = self._root_descriptor
         with contextlib.suppress(FileExistsError):
-            os.mkdir(_SET_ASIDE, 0o700, dir_fd=self._root_descriptor)
-        kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{secrets.token_hex(4)}"
+            os.mkdir(_SET_ASIDE, 0o700, dir_fd=root)
+        kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
         _log.warning("object %s is damaged; set aside as %s and written anew", key, kept)
+        try:
+            os.link(key, kept, src_dir_fd=root, dst_dir_fd=root, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            # A folder stands in its place, which cannot have two names.
+            os.rename(key, kept, src_dir_fd=root, dst_dir_fd=root)
+        for folder in (_SET_ASIDE, "."):
+            sync_path(folder, folder=root, directory=True)
         with contextlib.suppress(FileNotFoundError):
-            os.rename(key, kept, src_dir_fd=self._root_descriptor, dst_dir_fd=self._root_descriptor)
-
-
-def _make_leaf(folder: str, root: int) -> None:
-    """Make `blake3/ab/cd` and what is missing above it."""
-    try:
-        os.mkdir(folder, 0o700, dir_fd=root)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        _make_leaf(os.path.dirname(folder), root)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700, dir_fd=root)
+            os.unlink(key, dir_fd=root)
 
 
 def _make_folders(path: str) -> None:
@@ -495,11 +469,14 @@ def _sorted_names(folder: str) -> list[str]:
 
 
 def _remove_folder(path: str) -> None:
-    """Remove a staging folder, which holds only files."""
+    """Remove a staging folder, which holds files and the folders of worker processes."""
     with os.scandir(path) as entries:
-        names = [entry.path for entry in entries]
-    for name in names:
-        os.unlink(name)
+        found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in found:
+        if is_folder:
+            _remove_folder(name)
+        else:
+            os.unlink(name)
     os.rmdir(path)
 
 
@@ -523,38 +500,3 @@ def _foreign(root: str, owner: str) -> BackendError:
         hint="one store, one root: choose another directory",
         code="backend-foreign",
     )
-
-
-class _translated:  # noqa: N801 - used like the functions of contextlib, and four times as fast as one
-    """Turn the operating system's errors into ours."""
-
-    __slots__ = ("_root",)
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, OSError) and not isinstance(error, ArtifactStoreError):
-            raise _translation(error, self._root) from error
-
-
-def _translation(error: OSError, root: str) -> AccessError | BackendError:
-    if isinstance(error, PermissionError):
-        message = f"no permission for {error.filename or root} in the object root {root}"
-        return AccessError(message, hint="check its owner and mode")
-    if error.errno == errno.EROFS:
-        message = f"the object root {root} is on a read-only file system"
-        return AccessError(message, hint="remount it writable")
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        message = f"no space left for objects in {root}"
-        return BackendError(message, hint="free some space", code="disk-full", retryable=True)
-    message = f"the object root {root} failed: {error.strerror} ({error.filename or 'no file named'})"
-    return BackendError(message, retryable=True)

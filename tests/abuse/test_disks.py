@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -10,10 +11,15 @@ import pytest
 from store.harness import LARGE, SAID, TREE, Home, incompressible, refused, write_tree
 
 from artifactstore import AccessError, BackendError
+from artifactstore.database import Database
+from artifactstore.rebuild import migrate
+from artifactstore.schema import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from store.harness import FakeClock
 
     from artifactstore import Store
 
@@ -183,3 +189,24 @@ def test_a_whole_store_on_a_read_only_disk(disk: Path, tree: Path, tmp_path: Pat
     remount(disk, "rw")
     with home.open(create=False) as store:
         assert store.push(tree, **SAID, if_changed=True).unchanged
+
+
+def test_a_migration_that_does_not_fit_leaves_no_half_backup(
+    disk: Path, tree: Path, clock: FakeClock
+) -> None:
+    home = Home(disk / "home")
+    with home.open() as store:
+        store.push(tree, **SAID)
+    home.tamper(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+    before = home.snapshot()
+    (home.root / "artifactstore.v1.20260101T000000Z.backup.db.partial").write_bytes(b"left by a crash")
+    with contextlib.closing(Database(str(home.database))) as database:
+        # Enough to open the database, not enough for a second one.
+        ballast = fill(disk, leave=2 * os.stat(home.database).st_size // 3)
+        with refused(BackendError, "disk-full", str(disk)):
+            migrate(database, clock)
+        ballast.unlink()
+        assert home.snapshot() == before
+        backup = migrate(database, clock).backup
+    assert backup is not None
+    assert set(home.snapshot().neighbours) == {*before.neighbours, os.path.basename(backup)}

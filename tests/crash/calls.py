@@ -6,14 +6,14 @@ add one line to `CALLS`. Calls with S3, over HTTP or of the producers get their 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.harness import DAY, MICROSECONDS, SECOND, flip
 from store.harness import LARGE, SAID, START, FakeClock, Home, incompressible, write_tree
 
-from artifactstore import Store
-from artifactstore.database import Database
+from artifactstore import ArtifactStoreError, Store
+from artifactstore.database import BUSY_TIMEOUT, Database
 from artifactstore.digest import digest_pair, object_key
 from artifactstore.rebuild import migrate
 from artifactstore.schema import SCHEMA_VERSION
@@ -38,9 +38,17 @@ class Place:
     """Where a drill happens: a store with two backends, trees to push, and a clock that goes on in a file.
 
     Everything lies below one folder, which a drill may copy, mount or throw away.
+
+    Args:
+        busy_timeout: seconds that its writers wait for each other.
+        now: what the clock says in a place that is `still`.
+        notes: the ids that it remembers.
     """
 
     root: Path
+    busy_timeout: float = BUSY_TIMEOUT
+    now: int | None = None
+    notes: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def home(self) -> Home:
@@ -63,17 +71,29 @@ class Place:
         Args:
             days: how far to move the clock first, for this opening and all later ones.
         """
-        said = self.root / "now"
-        now = int(said.read_text()) if said.exists() else START
-        now += _LATER + round(days * DAY * MICROSECONDS)
-        said.write_text(str(now))
         return Store.open(
             self.home.database,
             self.home.objects,
             further={SECOND: self.second},
             create=create,
-            clock=FakeClock(now),
+            clock=self.clock(days=days),
+            busy_timeout=self.busy_timeout,
         )
+
+    def clock(self, *, days: float = 0) -> FakeClock:
+        """A clock that stands after all earlier ones; see `open`."""
+        if self.now is not None:
+            return FakeClock(self.now)
+        said = self.root / "now"
+        now = int(said.read_text()) if said.exists() else START
+        now += _LATER + round(days * DAY * MICROSECONDS)
+        said.write_text(str(now))
+        return FakeClock(now)
+
+    def still(self, *, days: float = 0) -> Place:
+        """The same place, its clock moved and its notes read: a call then touches nothing but the store."""
+        notes = {path.name.removeprefix("id-"): path.read_text() for path in self.root.glob("id-*")}
+        return replace(self, now=self.clock(days=days).now, notes=notes)
 
     def note(self, name: str, value: str) -> None:
         """Remember an id for those who come later."""
@@ -81,7 +101,7 @@ class Place:
 
     def noted(self, name: str) -> str:
         """What was remembered."""
-        return (self.root / f"id-{name}").read_text()
+        return self.notes.get(name) or (self.root / f"id-{name}").read_text()
 
     def object(self, data: bytes, *, second: bool = False) -> Path:
         """Where these bytes lie as an object."""
@@ -119,22 +139,42 @@ class ChangingCall:
             place.note("kept", store.push(place.root / "kept", **said).package.package_id)
             self.prepare(place, store)
 
-    def run(self, place: Place) -> None:
-        """Do the call, in a process that may not live to its end."""
+    def run(
+        self,
+        place: Place,
+        acknowledge: Callable[[], object] = lambda: None,
+        refused: Callable[[Store], object] = lambda _store: None,
+    ) -> None:
+        """Do the call, in a process that may not live to its end.
+
+        Args:
+            acknowledge: called when the call has returned, before the store is closed.
+            refused: called with the open store when the call has raised.
+        """
         with place.open(create=self.creates, days=self.days) as store:
-            self.call(place, store)
+            try:
+                self.call(place, store)
+            except ArtifactStoreError:
+                refused(store)
+                raise
+            acknowledge()
 
     def reopen(self, place: Place) -> None:
         """What the next process does first, where a store may not be there yet or is of an old version."""
         if self.creates:
             place.open(create=True).close()
 
-    def again(self, place: Place) -> None:
+    def again(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
         """What a caller does who does not know whether the call happened; it must succeed."""
         with place.open(create=self.creates) as store:
-            if not self.happened(place, store):
-                self.call(place, store)
-            assert self.happened(place, store), f"{self.name} was done again and has not happened"
+            self.finish(place, store, acknowledge)
+
+    def finish(self, place: Place, store: Store, acknowledge: Callable[[], object] = lambda: None) -> None:
+        """The same with a store that is open."""
+        if not self.happened(place, store):
+            self.call(place, store)
+        acknowledge()
+        assert self.happened(place, store), f"{self.name} was done again and has not happened"
 
 
 def check(place: Place, row: ChangingCall, *, acknowledged: bool) -> None:
@@ -152,6 +192,8 @@ def check(place: Place, row: ChangingCall, *, acknowledged: bool) -> None:
         if not row.creates:
             for path, data in KEPT.items():
                 assert store.read_file(place.noted("kept"), path) == data, path
+        if row.name in DAMAGED:
+            assert damage_is_kept(place)
         if acknowledged:
             assert row.happened(place, store), f"{row.name} was acknowledged and is lost"
 
@@ -161,6 +203,12 @@ def is_left_over(finding: str, row: ChangingCall) -> bool:
     return finding.endswith("no location names it") or (
         row.name in DAMAGED and ("a verify found it damaged" in finding or "digest differs" in finding)
     )
+
+
+def damage_is_kept(place: Place) -> bool:
+    """Damaged bytes are evidence too: they lie where they were, or aside."""
+    paths = (place.object(TREE["a/new.json"]), *(place.home.objects / "damaged").glob("*"))
+    return place.noted("damaged") in [path.read_text() for path in paths if path.is_file()]
 
 
 # What the rows do
@@ -201,15 +249,21 @@ def _orphaned(place: Place, store: Store) -> None:
     orphan.write_bytes(b"nobody's")
 
 
+def _flip(place: Place) -> None:
+    damaged = place.object(TREE["a/new.json"])
+    flip(damaged)
+    place.note("damaged", damaged.read_text())
+
+
 def _damaged(place: Place, store: Store) -> None:
     _pushed(place, store)
-    flip(place.object(TREE["a/new.json"]))
+    _flip(place)
 
 
 def _repairable(place: Place, store: Store) -> None:
     _pushed(place, store)
     store.copy(source="local", target=SECOND, actor="ada")
-    flip(place.object(TREE["a/new.json"]))
+    _flip(place)
     assert store.verify(actor="scrub").failures
 
 
@@ -218,10 +272,13 @@ def _is_old(place: Place, store: Store) -> None:
     place.home.tamper(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
 
 
-def _migrate(place: Place, _store: Store | None = None) -> None:
-    database = Database(str(place.home.database))
+def _migrate(
+    place: Place, _store: Store | None = None, acknowledge: Callable[[], object] = lambda: None
+) -> None:
+    database = Database(str(place.home.database), busy_timeout=place.busy_timeout)
     try:
-        migrate(database, FakeClock(START))
+        migrate(database, place.clock())
+        acknowledge()
     finally:
         database.close()
 
@@ -264,11 +321,20 @@ def _has_history(word: str) -> Callable[[Place, Store], bool]:
 class MigrationCall(ChangingCall):
     """A migration: no store can be opened before it."""
 
-    def run(self, place: Place) -> None:
-        _migrate(place)
+    def run(
+        self,
+        place: Place,
+        acknowledge: Callable[[], object] = lambda: None,
+        refused: Callable[[Store], object] = lambda _store: None,
+    ) -> None:
+        _migrate(place, acknowledge=acknowledge)
 
     def reopen(self, place: Place) -> None:
         _migrate(place)
+
+    def again(self, place: Place, acknowledge: Callable[[], object] = lambda: None) -> None:
+        _migrate(place, acknowledge=acknowledge)
+        super().again(place)
 
 
 CALLS: tuple[ChangingCall, ...] = (

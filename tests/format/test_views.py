@@ -99,6 +99,9 @@ def test_metadata_is_flattened_as_the_format_says() -> None:
         "empty": [[], {}],
         "": {"": "blank"},
         "a.b": "dotted",
+        "k" * 255: "the longest",
+        "k" * 256: {"": "too long"},
+        "k" * 250: {"f" * 4: "just", "g" * 5: "too long"},
     }
     expected = {
         "run.id": ["7"],
@@ -109,6 +112,8 @@ def test_metadata_is_flattened_as_the_format_says() -> None:
         "numbers": ["0", "-1", "0.0", "-0.0", "1.5", "1e+300", "1e+16", "1e-07", "0.1"],
         ".": ["blank"],
         "a.b": ["dotted"],
+        "k" * 255: ["the longest"],
+        f"{'k' * 250}.ffff": ["just"],
     }
     assert sorted(views.flatten_metadata(document)) == sorted(
         (key, value) for key, found in expected.items() for value in found

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("lifecycle.harness")
-
-from lifecycle.harness import Life  # noqa: E402 - only after assertions are rewritten
+from lifecycle.harness import Life
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
