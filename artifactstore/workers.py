@@ -108,8 +108,9 @@ class Workers(Generic[ItemT, ResultT]):
 
 def _helpers() -> int:
     """How many workers there are cores for."""
-    if not sys.executable:
-        return 0  # Python runs inside another program
+    # Where Python runs inside another program, that is what would be started.
+    if not os.path.basename(sys.executable or "").startswith(("python", "pypy")):
+        return 0
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     return min(cores - 1, _MOST)

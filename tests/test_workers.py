@@ -131,8 +131,11 @@ def test_a_function_that_is_not_there_changes_nothing() -> None:
     assert job.elsewhere == set()
 
 
-def test_without_an_interpreter_everything_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+@pytest.mark.parametrize("executable", ["/nowhere/python", "/usr/bin/uwsgi", "", None])
+def test_without_an_interpreter_everything_is_done_here(
+    monkeypatch: pytest.MonkeyPatch, executable: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
     job = Recorder("doubling")
     job.run()
     assert job.elsewhere == set()
