@@ -35,6 +35,7 @@ _LOCAL = "objects/local.py"
 _STORE = "store.py"
 _DATABASE = "database.py"
 _GC = "lifecycle/gc.py"
+_STAGING = "objects/staging.py"
 
 SYNCS: tuple[Mutant, ...] = (
     Mutant(
@@ -82,7 +83,7 @@ SYNCS: tuple[Mutant, ...] = (
         "an object that was there is named without being synced",
         (),
         {
-            _LOCAL: """
+            _STAGING: """
 -self._present.add(blake3)
  return None
 """,
@@ -125,11 +126,10 @@ ORDER: tuple[Mutant, ...] = (
         "objects are written in place",
         (),
         {
-            _LOCAL: """
- name = str(next(self._numbers))
+            _STAGING: """
+ name = f"{self._prefix}{next(self._numbers)}"
 +if found < 0:
-+    name = f"../../{object_key(blake3)}"
-+    _make_leaf(object_key(blake3)[:12], self._root_descriptor)
++    name = f"../../{key}"
 """,
         },
     ),
@@ -191,10 +191,18 @@ DELETION: tuple[Mutant, ...] = (
         (),
         {
             _GC: """
--    for blake3, backend_id, _ in pending:
-+for blake3, backend_id, _ in pending:
--        backends[backend_id].remove(blake3)
-+    backends[backend_id].remove(blake3)
+-    for backend_id, backend in backends.items():
+-        gone = [blake3 for blake3, place, _ in pending if place == backend_id]
+-        for blake3 in gone:
+-            backend.remove(blake3)
+-        if gone:
+-            backend.sync_removed(gone)
++for backend_id, backend in backends.items():
++    gone = [blake3 for blake3, place, _ in pending if place == backend_id]
++    for blake3 in gone:
++        backend.remove(blake3)
++    if gone:
++        backend.sync_removed(gone)
 +with new_transaction() as transaction:
      transaction.record(
          events.object_deleted(blake3=blake3, size=size, backend_id=backend_id)
