@@ -35,6 +35,7 @@ def install(python: Path, lines: list[str]) -> None:
     if "(from versions: none)" in done.stderr:
         pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stderr
+    assert "yanked" not in done.stderr
 
 
 @pytest.mark.slow
