@@ -37,10 +37,20 @@ _DATABASE = "database.py"
 _GC = "lifecycle/gc.py"
 _STAGING = "objects/staging.py"
 
+_ACKNOWLEDGED = "crash/test_power_loss.py::test_an_acknowledgement_waits_for_all_that_it_says"
+_KILLED = "crash/test_power_loss.py::test_what_a_killed_process_has_not_synced_is_made_durable_by_the_next"
+_CUT = "crash/test_power_loss.py::test_a_power_cut_loses_nothing_acknowledged"
+_KILL_POINTS = "crash/test_kill_points.py::test_killed_before_each_system_call"
+_ERRORS = "crash/test_errors.py::test_an_error_at_each_system_call"
+_INTERLEAVINGS = "crash/test_interleavings.py::test_every_interleaving_of_two_calls"
+
 SYNCS: tuple[Mutant, ...] = (
     Mutant(
         "files are not synced",
-        (),
+        (
+            f"{_ACKNOWLEDGED}[push-each]",
+            f"{_CUT}[push]",
+        ),
         {
             _DURABILITY: """
  try:
@@ -51,7 +61,10 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "folders of objects are not synced",
-        (),
+        (
+            f"{_ACKNOWLEDGED}[push-each]",
+            f"{_CUT}[push]",
+        ),
         {
             _LOCAL: """
 -sync_each(lambda name: sync_path(name, folder=self._root_descriptor, directory=True), [*folders, "."])
@@ -61,7 +74,7 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "no barrier before objects get their names",
-        (),
+        (f"{_CUT}[push]",),
         {
             _LOCAL: """
 -self._file_system.barrier()
@@ -71,7 +84,10 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "no barrier after objects got their names",
-        (),
+        (
+            f"{_ACKNOWLEDGED}[push-whole]",
+            f"{_CUT}[push]",
+        ),
         {
             _LOCAL: """
 -if staged:
@@ -81,7 +97,7 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an object that was there is named without being synced",
-        (),
+        (f"{_KILLED}[objects of a push]",),
         {
             _STAGING: """
 -self._present.add(blake3)
@@ -91,7 +107,10 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the manifest is stored without a barrier",
-        (),
+        (
+            f"{_ACKNOWLEDGED}[finalize-whole]",
+            f"{_CUT}[finalize]",
+        ),
         {
             _STORE: """
  staged, _ = stage(batch, encoder.chunks(queries.manifest_files(connection, sequence)))
@@ -102,7 +121,7 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "SQLite runs with synchronous=NORMAL",
-        (),
+        (f"{_ACKNOWLEDGED}[create-whole]",),
         {
             _DATABASE: """
 -connection.pragma("synchronous", "FULL")
@@ -111,11 +130,16 @@ SYNCS: tuple[Mutant, ...] = (
         },
     ),
     Mutant(
-        "the folder of the database is not synced",
-        (),
+        "a new folder is not synced into the one above it",
+        (f"{_KILLED}[folder of the store]",),
         {
-            _DATABASE: """
--_sync_folder(os.path.dirname(self.path))
+            _DURABILITY: """
+-    with contextlib.suppress(PermissionError):
+-        sync_path(parent, directory=True)
++    pass
+ else:
+-    sync_path(parent, directory=True)
++    pass
 """,
         },
     ),
@@ -124,18 +148,31 @@ SYNCS: tuple[Mutant, ...] = (
 ORDER: tuple[Mutant, ...] = (
     Mutant(
         "objects are written in place",
-        (),
+        (f"{_CUT}[push]",),
         {
             _STAGING: """
- name = f"{self._prefix}{next(self._numbers)}"
-+if found < 0:
-+    name = f"../../{key}"
+ with translated(self._root):
+-    write_new(name, data, folder=self._folder, mode=_OBJECT_MODE)
++    key = object_key(digests.blake3)
++    try:
++        write_new(key, data, folder=self._root_descriptor, mode=_OBJECT_MODE)
++        os.link(key, name, src_dir_fd=self._root_descriptor, dst_dir_fd=self._folder)
++    except FileExistsError:
++        write_new(name, data, folder=self._folder, mode=_OBJECT_MODE)
+""",
+            _LOCAL: """
+-if not self._keep:
++if False:
+     os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
 """,
         },
     ),
     Mutant(
         "the event comes before the object",
-        (),
+        (
+            f"{_KILL_POINTS}[ingest new file]",
+            f"{_CUT}[ingest new file]",
+        ),
         {
             _STORE: """
 -batch.publish()
@@ -156,7 +193,10 @@ ORDER: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the schema is made in two transactions",
-        (),
+        (
+            f"{_KILL_POINTS}[init]",
+            f"{_CUT}[init]",
+        ),
         {
             _DATABASE: """
 +connection.execute("COMMIT; BEGIN IMMEDIATE")
@@ -169,7 +209,10 @@ ORDER: tuple[Mutant, ...] = (
 ERRORS: tuple[Mutant, ...] = (
     Mutant(
         "an error of a sync is ignored",
-        (),
+        (
+            f"{_ERRORS}[ingest new file]",
+            f"{_ERRORS}[push]",
+        ),
         {
             _DURABILITY: """
  try:
@@ -188,7 +231,7 @@ ERRORS: tuple[Mutant, ...] = (
 DELETION: tuple[Mutant, ...] = (
     Mutant(
         "gc chooses objects under the lock and removes them without it",
-        (),
+        (f"{_INTERLEAVINGS}[push x gc, expired]",),
         {
             _GC: """
 -    for backend_id, backend in backends.items():
@@ -214,7 +257,7 @@ DELETION: tuple[Mutant, ...] = (
     ),
     Mutant(
         "gc does not look again for holds when it deletes",
-        (),
+        (f"{_INTERLEAVINGS}[hold x gc, expired]",),
         {
             _GC: """
 -collected = state is not None and retention.may_be_collected(state, now())
@@ -224,7 +267,10 @@ DELETION: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an ingest does not look for its objects under the lock",
-        (),
+        (
+            f"{_INTERLEAVINGS}[push x gc, expired]",
+            f"{_INTERLEAVINGS}[ingest of files x gc, expired]",
+        ),
         {
             _STORE: """
 -missing = self._backend.missing([(staged.digests.blake3, staged.size)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from docs.pages import PROJECT
 
 from mutants.catalogue import MUTANTS, Mutant
 from mutants.planting import changed, mutated
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_each_bug_can_be_planted(mutant: Mutant) -> None:
+def test_each_bug_can_be_planted_and_names_a_drill(mutant: Mutant) -> None:
     assert mutated(mutant)
     assert mutant.drills
+    for drill in mutant.drills:
+        file, _, test = drill.partition("::")
+        source = (PROJECT / "tests" / file).read_text(encoding="utf-8")
+        assert f"def {test.partition('[')[0]}(" in source, drill
 
 
 def test_a_text_that_is_not_there_once_is_refused() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 QUIET = "crash/test_calls.py"  # what must stay green: no bug shows without a fault
 LIMIT = 600  # seconds after which a drill is taken to hang
 AT_ONCE = 2
+TIMES = 5  # as many points as in a sample: a bug that spoils one in fifty shall not get by
 
 GREEN, RED, SKIPPED = "green", "red", "skipped"
 
@@ -87,7 +88,18 @@ def run(mutant: Mutant, root: Path) -> Trial:
     report = root / "report.xml"
     wanted = [str(PROJECT / "tests" / name) for name in (QUIET, *mutant.drills)]
     command = [python, "-P", "-m", "pytest", "-c", PROJECT / "pyproject.toml", "--rootdir", PROJECT, "-m", ""]
-    command += ["-q", "-p", "no:cacheprovider", "--basetemp", root / "tmp", "--junit-xml", report, *wanted]
+    command += [
+        "-q",
+        "--times",
+        TIMES,
+        "-p",
+        "no:cacheprovider",
+        "--basetemp",
+        root / "tmp",
+        "--junit-xml",
+        report,
+        *wanted,
+    ]
     with subprocess.Popen(
         [str(part) for part in command],
         cwd=root / "source",
@@ -123,7 +135,13 @@ def outcome(drill: str, cases: Sequence[ElementTree.Element]) -> Outcome:
         for mark in (*case.iter("failure"), *case.iter("error")):
             message = mark.get("message", "")
             assert "on setup" not in message, f"{drill} could not begin: {message}"
-            return Outcome(drill, RED, message.splitlines()[0])
+            return Outcome(drill, RED, gist(message))
     if len(skipped) == len(mine):
         return Outcome(drill, SKIPPED, skipped[0].get("message", ""))
     return Outcome(drill, GREEN)
+
+
+def gist(message: str) -> str:
+    """What a failure says in one line: the first violation, if it lists some."""
+    _, _, violation = message.partition("first extra item: ")
+    return (violation or message).splitlines()[0]
