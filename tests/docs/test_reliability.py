@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mutants.catalogue import MUTANTS
@@ -12,10 +14,11 @@ from docs.pages import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-TEXT = (PROJECT / "docs/reliability.md").read_text(encoding="utf-8")
-# Calls of other names in this project do not have this argument.
-COUNTS = "tried"
+TESTS = PROJECT / "tests"
+PAGE = PROJECT / "docs/reliability.md"
+TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def section(heading: str) -> str:
@@ -36,52 +39,87 @@ def rows(heading: str) -> list[list[str]]:
     ]
 
 
-def patterns(value: ast.expr, tree: ast.Module) -> Iterator[str]:
-    """What a name may be, as regular expressions: written out, with holes, or handed on to a function."""
+@dataclass(frozen=True)
+class Module:
+    """A module of the tests."""
+
+    path: Path
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """Its code."""
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @property
+    def name(self) -> str:
+        """By which the others import it."""
+        return ".".join(self.path.relative_to(TESTS).with_suffix("").parts)
+
+    def knows(self, other: Module, function: str) -> bool:
+        """Whether a function of another module can be called here by its own name."""
+        return self is other or any(
+            isinstance(node, ast.ImportFrom)
+            and node.module == other.name
+            and function in {alias.name for alias in node.names}
+            for node in ast.walk(self.tree)
+        )
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a drill counts under: a regular expression, and where its name stands."""
+
+    pattern: str
+    module: Module
+
+    def is_name(self, name: str) -> bool:
+        """Whether it may be this name."""
+        return re.fullmatch(self.pattern, name) is not None
+
+
+MODULES = [Module(path) for path in sorted(TESTS.rglob("*.py"))]
+
+
+def written_out(value: ast.expr, module: Module) -> Iterator[Counted]:
+    """What a name may be: a text, one with holes, a constant, or what callers hand to a function."""
     match value:
         case ast.Constant(value=str(text)):
-            yield re.escape(text)
+            yield Counted(re.escape(text), module)
         case ast.JoinedStr(values=parts):
-            yield "".join(
-                re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".+" for part in parts
-            )
+            texts = (re.escape(str(part.value)) if isinstance(part, ast.Constant) else ".+" for part in parts)
+            yield Counted("".join(texts), module)
         case ast.Name(id=name):
-            yield from (found for given in values_of(name, tree) for found in patterns(given, tree))
+            for node in ast.walk(module.tree):
+                match node:
+                    case ast.Assign(targets=[ast.Name(id=target)], value=constant) if target == name:
+                        yield from written_out(constant, module)
+                    case ast.FunctionDef(name=function, args=arguments):
+                        names = [argument.arg for argument in arguments.args if argument.arg != "self"]
+                        if name in names:
+                            yield from handed_over(module, function, names.index(name))
 
 
-def values_of(name: str, tree: ast.Module) -> Iterator[ast.expr]:
-    """What a module gives a name: a constant of its own, or an argument of a function that has it."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
-                yield value
-            case ast.FunctionDef(name=function, args=arguments):
-                names = [argument.arg for argument in arguments.args if argument.arg != "self"]
-                if name in names:
-                    yield from arguments_of(function, names.index(name), tree)
+def handed_over(module: Module, function: str, position: int) -> Iterator[Counted]:
+    """What the calls of a function have at a position, in its module and in those that import it."""
+    for caller in MODULES:
+        for node in ast.walk(caller.tree) if caller.knows(module, function) else ():
+            match node:
+                case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=given):
+                    if called == function and len(given) > position:
+                        yield from written_out(given[position], caller)
 
 
-def arguments_of(function: str, position: int, tree: ast.Module) -> Iterator[ast.expr]:
-    """What the calls of a function put at a position."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called), args=given):
-                if called == function and len(given) > position:
-                    yield given[position]
-
-
-def counted() -> dict[str, str]:
-    """The names of all drills that tests count, as regular expressions, and the files of the tests."""
-    found = {}
-    for path in sorted((PROJECT / "tests").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+def counted() -> list[Counted]:
+    """All drills that tests count; another call of such a name in the tests has no argument `tried`."""
+    found = []
+    for module in MODULES:
+        for node in ast.walk(module.tree):
             match node:
                 case ast.Call(func=ast.Attribute(attr="count"), args=[name], keywords=keywords):
-                    if any(keyword.arg == COUNTS for keyword in keywords):
-                        names = list(patterns(name, tree))
-                        assert names, f"{path}:{node.lineno}: write out the name of the drill"
-                        found |= dict.fromkeys(names, str(path.relative_to(PROJECT)))
+                    if any(keyword.arg == "tried" for keyword in keywords):
+                        names = list(written_out(name, module))
+                        assert names, f"{module.path}:{node.lineno}: write out the name of the drill"
+                        found += names
     return found
 
 
@@ -89,25 +127,20 @@ def test_each_drill_has_its_figures_and_its_promise() -> None:
     figures = [cells[0] for cells in rows("Figures")]
     assert len(figures) == len(set(figures))
     known = counted()
-    assert [name for name in figures if not any(re.fullmatch(each, name) for each in known)] == []
-    assert [each for each in known if not any(re.fullmatch(each, name) for name in figures)] == []
-    promised = [
-        name for cells in rows("Promises and their drills") for name in re.findall("`([^`]+)`", cells[1])
-    ]
-    assert sorted(set(promised)) == sorted(figures)
+    assert [name for name in figures if not any(each.is_name(name) for each in known)] == []
+    assert [each for each in known if not any(each.is_name(name) for name in figures)] == []
+    promised = {name for row in rows("Promises and their drills") for name in re.findall("`([^`]+)`", row[1])}
+    assert promised == set(figures)
 
 
 def test_each_drill_is_where_the_page_says() -> None:
     known = counted()
-    for promise, drills, place in rows("Promises and their drills"):
-        linked = {target.removeprefix("../") for target in re.findall(r"\]\(([^)]+)\)", place)}
-        counting = {
-            file
-            for name in re.findall("`([^`]+)`", drills)
-            for each, file in known.items()
-            if re.fullmatch(each, name)
-        }
-        assert linked == counting, promise
+    for promise, drills, places in rows("Promises and their drills"):
+        linked = {(PAGE.parent / target).resolve() for target in re.findall(r"\]\(([^)]+)\)", places)}
+        named = re.findall("`([^`]+)`", drills)
+        assert linked == {each.module.path for each in known if any(each.is_name(name) for name in named)}, (
+            promise
+        )
 
 
 def test_the_figures_are_those_of_sound_runs() -> None:
