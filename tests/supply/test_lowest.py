@@ -44,9 +44,7 @@ def test_the_suite_passes_on_the_lowest_versions(tmp_path: Path, drill: Drill) -
     pins = [f"{requirement.name}=={lowest(requirement)}" for requirement in asked]
     venv.create(tmp_path / "venv", symlinks=True)
     python = tmp_path / "venv/bin/python"
-    install(python, pins)
-    (packages,) = (tmp_path / "venv/lib").glob("python*/site-packages")
-    (packages / "project.pth").write_text(f"{PROJECT}\n", encoding="utf-8")
+    install(python, [*pins, "--editable", str(PROJECT)])
     suite = ["tests"] if drill.full else SAMPLE
     options = ["-q", "-x", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tmp")]
     done = subprocess.run(
