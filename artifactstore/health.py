@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from artifactstore.objects.backend import Backend
 
 
-def probe(database: Database, backends: Iterable[Backend], clock: Clock) -> Health:
+_FRESH = 5.0  # seconds in which what was found out about a remote backend is good enough
+
+
+def probe(database: Database, backends: Iterable[Backend], clock: Clock, *, deep: bool = False) -> Health:
     """Look at the database and the object stores; nothing is created, migrated or repaired.
 
+    Args:
+        deep: also write a probe into each remote backend and remove it.
     Returns:
         `degraded` with reasons, where any other call would raise.
     """
@@ -33,7 +38,8 @@ def probe(database: Database, backends: Iterable[Backend], clock: Clock) -> Heal
             store_id = uuid.UUID(bytes=events.store_id(connection))
             newest = events.newest_moment(connection)
             for backend in backends:
-                problems += backend.problems(store_id)
+                claimed = queries.backend_is_used(connection, backend.backend_id)
+                problems += backend.problems(store_id, claimed=claimed, deep=deep, max_age=_FRESH)
                 verified = queries.backend_verification(connection, backend.backend_id)
                 if verified.failed_count:
                     problems.append(

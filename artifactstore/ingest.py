@@ -24,7 +24,7 @@ from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.staging import staging_elsewhere
 from artifactstore.scan import Run
 from artifactstore.sources import open_source, opened_folder, stage_descriptor
-from artifactstore.workers import Job, Workers
+from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,6 +141,9 @@ def stage_directory(batch: Batch, scan: Scan, *, on_progress: OnProgress | None 
 def _staged_runs(batch: Batch, scan: Scan) -> Iterator[tuple[Run, list[Result]]]:
     """The results of all runs in order."""
     place = batch.elsewhere()
+    if place is None:
+        yield from _staged_in_threads(batch, scan)
+        return
 
     def receive(_run: Run, answer: _Answer) -> list[Result]:
         results, handed_over = answer
@@ -160,6 +163,21 @@ def _staged_runs(batch: Batch, scan: Scan) -> Iterator[tuple[Run, list[Result]]]
     )
     with Workers(job) as workers:
         yield from workers.spread(scan.runs())
+
+
+def _staged_in_threads(batch: Batch, scan: Scan) -> Iterator[tuple[Run, list[Result]]]:
+    """The same, a file at a time on each of many threads."""
+    job: Job[Run, list[Result]] = Job(
+        here=lambda run: _stage_run(batch, scan.root, run),
+        request=lambda run: run,
+        receive=lambda _run, results: list(results),
+        function="",
+        arguments=(),
+        threads=NETWORK_THREADS,
+    )
+    single = (Run(run.folder, run.source, [name]) for run in scan.runs() for name in run.names)
+    with Workers(job) as workers:
+        yield from workers.spread(single)
 
 
 def staging_worker(

@@ -98,6 +98,43 @@ def open_object(raw: io.RawIOBase, blake3: bytes, size: int, name: str) -> io.Bu
     return io.BufferedReader(ObjectReader(raw, blake3, size, name), 1 << 16)
 
 
+class MemoryReader(io.RawIOBase):
+    """A read-only stream over bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._stream = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to a position, in bytes."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position, in bytes."""
+        return self._stream.tell()
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read into a buffer; 0 at the end."""
+        return self._stream.readinto(buffer)
+
+
+def checked(raw: io.RawIOBase, blake3: bytes, size: int) -> io.RawIOBase:
+    """A small object, read and compared with its digest at once.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    with open_object(raw, blake3, size, "the object") as stream:
+        return MemoryReader(stream.read())
+
+
 def fill_from(raw: io.RawIOBase) -> Fill:
     """Reads a raw stream in full buffers, as a ring wants them."""
 

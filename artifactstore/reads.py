@@ -9,9 +9,10 @@ from artifactstore import events, export, manifest, queries
 from artifactstore.errors import ArtifactStoreError, NotFoundError, StateError
 from artifactstore.health import probe
 from artifactstore.model import GARBAGE_COLLECTED
+from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.paths import check_relative_path, printable
 from artifactstore.queries import PackageFilter
-from artifactstore.reader import open_object
+from artifactstore.reader import checked, open_object
 
 if TYPE_CHECKING:
     import io
@@ -39,8 +40,8 @@ class StoreReads:
 
     _database: Database
     _backend: Backend
-    _backends: Mapping[str, Backend]
-    _unavailable: Mapping[str, Backend]
+    _backends: dict[str, Backend]
+    _waiting: dict[str, Backend]
     _clock: Clock
     store_id: uuid.UUID
 
@@ -179,21 +180,30 @@ class StoreReads:
 
     def _open_stored(self, blake3: bytes, size: int) -> io.RawIOBase:
         """An object from the first backend that gives it, those that a verify found damaged last."""
-        if len(self._backends) == 1:
+        if len(self._backends) + len(self._waiting) == 1:
             return self._backend.open(blake3, size)
         with self._database.read() as connection:
             names = queries.readable_backends(connection, blake3, self._backend.backend_id)
+        sources = [source for name in names if (source := self._readable(name)) is not None]
         failure: ArtifactStoreError | None = None
-        for name in names:
+        for source in sources:
             try:
-                if name in self._backends:
-                    return self._backends[name].open(blake3, size)
+                raw = source.open(blake3, size)
+                # A small one is checked here and now, while another backend can still take its place.
+                return raw if len(sources) == 1 or size >= SMALL_FILE else checked(raw, blake3, size)
             except ArtifactStoreError as error:
-                _log.warning("backend %s cannot give blake3:%s: %s", name, blake3.hex(), error.message)
+                _log.warning(
+                    "backend %s cannot give blake3:%s: %s", source.backend_id, blake3.hex(), error.message
+                )
                 failure = failure or error
         if failure is None:
             return self._backend.open(blake3, size)
         raise failure
+
+    def _readable(self, backend_id: str) -> Backend | None:
+        """A backend to read from: a remote one needs no preparation, a local one must be there."""
+        waiting = self._waiting.get(backend_id)
+        return self._backends.get(backend_id) or (None if waiting is None or waiting.folder else waiting)
 
     def export_package(
         self,
@@ -266,9 +276,14 @@ class StoreReads:
         with self._database.read() as connection:
             return list(events.read(connection, after=after, limit=limit))
 
-    def health(self) -> Health:
-        """Whether database and object store can be used. Changes nothing."""
-        return probe(self._database, [*self._backends.values(), *self._unavailable.values()], self._clock)
+    def health(self, *, deep: bool = False) -> Health:
+        """Whether database and object stores can be used. Changes nothing.
+
+        Args:
+            deep: also write a probe into each remote backend and remove it.
+        """
+        backends = [*self._backends.values(), *self._waiting.values()]
+        return probe(self._database, backends, self._clock, deep=deep)
 
 
 def _refuse_collected(package: Package) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +14,7 @@ from artifactstore.errors import AccessError, ArtifactStoreError, InvalidInputEr
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.ring import pump
 from artifactstore.paths import printable
+from artifactstore.reader import fill_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,13 +49,16 @@ def stage(batch: Batch, source: Source) -> tuple[Staged, bool]:
         with memoryview(source) as view, view.cast("B") as data:
             if len(data) < SMALL_FILE:
                 return batch.stage_bytes(data), False
-            return batch.stage_stream(_fill_from_chunks(iter((data,)))), False
+            fill = _fill_from_chunks(iter((data,)))
+            return batch.stage_stream(fill, lambda: _fill_from_chunks(iter((data,)))), False
     if isinstance(source, str | os.PathLike):
         descriptor = open_source(os.fspath(source))
         try:
             return stage_descriptor(batch, descriptor, os.fspath(source), os.fstat(descriptor))
         finally:
             os.close(descriptor)
+    if isinstance(source, io.RawIOBase) and source.seekable():
+        return _stage_seekable(batch, source), False
     fill = _reading(_fill_from_chunks(_chunks_of(source)), "the source")
     buffer = bytearray(SMALL_FILE)
     with memoryview(buffer) as view:
@@ -104,7 +109,7 @@ def stage_descriptor(
         if before.st_size < SMALL_FILE:
             staged = batch.stage_bytes(_read_small(descriptor, before.st_size))
         else:
-            staged = batch.stage_stream(_reading(fill_from_descriptor(descriptor), printable(name)))
+            staged = _stage_large(batch, descriptor, printable(name))
     except OSError as error:
         if isinstance(error, AccessError):
             raise
@@ -115,6 +120,31 @@ def stage_descriptor(
             f"{printable(name)} changed while it was read", hint="push again when its producer is done"
         )
     return staged, bool(before.st_mode & stat.S_IXUSR)
+
+
+def _stage_large(batch: Staging | Batch, descriptor: int, name: str) -> Staged:
+    start = os.lseek(descriptor, 0, os.SEEK_CUR)
+
+    def again() -> Fill:
+        os.lseek(descriptor, start, os.SEEK_SET)
+        return _reading(fill_from_descriptor(descriptor), name)
+
+    return batch.stage_stream(again(), again)
+
+
+def _stage_seekable(batch: Batch, raw: io.RawIOBase) -> Staged:
+    """Stage a stream that can be read again, such as an object of another backend."""
+    start = raw.tell()
+
+    def again() -> Fill:
+        raw.seek(start)
+        return _reading(fill_from(raw), "the source")
+
+    with memoryview(bytearray(SMALL_FILE)) as view:
+        length = again()(view)
+        if length < SMALL_FILE:
+            return batch.stage_bytes(view[:length])
+    return batch.stage_stream(again(), again)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -6,6 +6,7 @@ import logging
 import os
 import uuid
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from artifactstore import commit, events, fields, packages, queries, rebuild
@@ -22,13 +23,14 @@ from artifactstore.errors import (
 from artifactstore.idempotency import KnownContent, first_use, request
 from artifactstore.ingest import open_directory, stage_directory
 from artifactstore.lifecycle import retention
-from artifactstore.lifecycle.calls import LifecycleCalls
+from artifactstore.lifecycle.calls import LifecycleCalls, attach
 from artifactstore.lifecycle.policy import RetentionPolicy
 from artifactstore.manifest import ManifestEncoder, ManifestFile
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import IngestResult, PushResult
 from artifactstore.moment import Uuid7Source, believed, system_clock
 from artifactstore.objects.local import LocalBackend
+from artifactstore.objects.routing import chosen
 from artifactstore.paths import check_relative_path, printable
 from artifactstore.scan import Scan, Selection
 from artifactstore.sources import stage
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from artifactstore.model import File, Package, ReplayResult
     from artifactstore.moment import Clock, IdSource
     from artifactstore.objects.backend import Backend, Batch, Staged
+    from artifactstore.objects.routing import Route
     from artifactstore.sources import Source
 
 _log = logging.getLogger(__name__)
@@ -67,18 +70,21 @@ class Store(LifecycleCalls):
     def __init__(
         self,
         database: Database,
-        backends: Mapping[str, Backend],
-        unavailable: Mapping[str, Backend],
+        backends: dict[str, Backend],
+        waiting: dict[str, Backend],
+        default: Backend,
+        routes: tuple[Route, ...],
         store_id: uuid.UUID,
         clock: Clock,
         new_id: IdSource,
         policy: RetentionPolicy,
     ) -> None:
         self._database = database
+        # In use, and those that are away or that nobody has needed yet.
         self._backends = backends
-        self._unavailable = unavailable
-        # The first one takes what is ingested.
-        self._backend = next(iter(backends.values()))
+        self._waiting = waiting
+        self._backend = default
+        self._routes = routes
         self._policy = policy
         self._clock = clock
         self._new_id = new_id
@@ -88,9 +94,11 @@ class Store(LifecycleCalls):
     def open(
         cls,
         database: str | os.PathLike[str],
-        objects: str | os.PathLike[str],
+        objects: str | os.PathLike[str] | Backend,
         *,
-        further: Mapping[str, str | os.PathLike[str]] | None = None,
+        further: Mapping[str, str | os.PathLike[str] | Backend] | None = None,
+        default_backend: str | None = None,
+        routes: Iterable[Route] = (),
         policy: RetentionPolicy | None = None,
         create: bool = True,
         clock: Clock = system_clock,
@@ -101,9 +109,11 @@ class Store(LifecycleCalls):
 
         Args:
             database: path of the SQLite file.
-            objects: root directory of the objects, the backend `local`.
-            further: root directories of further backends by their ids; `copy` fills them, reads fall back
-                to them.
+            objects: root directory of the objects, the backend `local`; or a backend.
+            further: further backends by their ids, or their root directories; `copy` and routes fill them,
+                reads fall back to them.
+            default_backend: id of the one that takes what no route matches; that of `objects` if not given.
+            routes: where objects of a producer and a retention class go; the first that matches counts.
             policy: how long packages are kept; what the store's own classes say by default.
             create: False refuses to make a store.
             clock: microseconds since 1970, UTC.
@@ -118,16 +128,30 @@ class Store(LifecycleCalls):
         clock = believed(clock)
         new_id = new_id or Uuid7Source(clock)
         file = Database(os.fspath(database), busy_timeout=busy_timeout)
-        backend = LocalBackend(os.fspath(objects))
-        backends = {backend.backend_id: backend}
-        for backend_id, root in (further or {}).items():
+        backend = LocalBackend(os.fspath(objects)) if isinstance(objects, str | os.PathLike) else objects
+        backends: dict[str, Backend] = {backend.backend_id: backend}
+        for backend_id, place in (further or {}).items():
             if backend_id in backends:
                 raise InvalidInputError(f"the backend {backend_id!r} is there already")
-            backends[backend_id] = LocalBackend(os.fspath(root), backend_id=backend_id)
+            if isinstance(place, str | os.PathLike):
+                backends[backend_id] = LocalBackend(os.fspath(place), backend_id=backend_id)
+            else:
+                backends[backend_id] = place
+        routes = tuple(routes)
+        default = backend.backend_id if default_backend is None else default_backend
+        for named in (default, *(route.backend_id for route in routes)):
+            if named not in backends:
+                raise InvalidInputError(
+                    f"unknown backend {named[:80]!r}",
+                    hint=f"one of {', '.join(backends)}",
+                    code="unknown-backend",
+                )
         try:
-            if create and not file.exists():
+            new = create and not file.exists()
+            if new:
                 try:
-                    backend.check_free()
+                    if backend.folder:
+                        backend.check_free()
                 except BackendError:
                     # Unless another process has just made this very store.
                     if not file.exists():
@@ -136,30 +160,45 @@ class Store(LifecycleCalls):
             file.check()
             with file.read() as connection:
                 store_id = uuid.UUID(bytes=events.store_id(connection))
-            unavailable: dict[str, Backend] = {}
+            waiting: dict[str, Backend] = {}
             for name, each in backends.items():
+                # A remote one costs a request, and may be away: it is looked at when somebody needs it.
+                if not each.folder and not new:
+                    waiting[name] = each
+                    continue
                 try:
-                    _attach(file, each, store_id)
+                    attach(file, each, store_id)
                 except (BackendError, AccessError) as error:
-                    if each is backend:
+                    if each is backend and each.folder:
                         raise
                     # The store works without a copy; health says that it is away.
                     _log.warning("backend %s is not available: %s", name, error.message)
-                    unavailable[name] = each
+                    waiting[name] = each
                 else:
-                    each.remove_stale(older_than=STALE_AFTER)
+                    if each.folder:
+                        each.remove_stale(older_than=STALE_AFTER)
         except BaseException:
             for each in backends.values():
                 each.close()
             file.close()
             raise
-        available = {name: each for name, each in backends.items() if name not in unavailable}
-        return cls(file, available, unavailable, store_id, clock, new_id, policy or RetentionPolicy())
+        available = {name: each for name, each in backends.items() if name not in waiting}
+        return cls(
+            file,
+            available,
+            waiting,
+            backends[default],
+            routes,
+            store_id,
+            clock,
+            new_id,
+            policy or RetentionPolicy(),
+        )
 
     def close(self) -> None:
         """Close the database and the object store. Idempotent."""
         self._database.close()
-        for backend in self._backends.values():
+        for backend in (*self._backends.values(), *self._waiting.values()):
             backend.close()
 
     def __enter__(self) -> Store:
@@ -249,7 +288,9 @@ class Store(LifecycleCalls):
             sequence = queries.package_sequence(connection, package)
             if idempotency_key is None:
                 _admit(connection, sequence, [relative_path], None)
-        with self._backend.batch(keep=True, damaged=self._damaged()) as batch:
+            found = queries.package(connection, sequence)
+        backend = self._routed(found.producer, found.retention_class)
+        with backend.batch(keep=True, damaged=self._damaged(backend)) as batch:
             staged, marked = stage(batch, source)
             executable = marked if executable is None else executable
             entry = (
@@ -265,10 +306,10 @@ class Store(LifecycleCalls):
             with self._transaction(actor) as transaction:
                 first = _admit(transaction.connection, sequence, [relative_path], idempotency)
                 if first is None:
-                    missing = self._backend.missing([(staged.digests.blake3, staged.size)])
+                    missing = backend.missing([(staged.digests.blake3, staged.size)])
                     if missing and not batch.restore(missing):
                         raise BackendError(f"the bytes of {relative_path!r} are gone again", retryable=True)
-                    self._record_files(transaction, sequence, [entry], 1, idempotency)
+                    self._record_files(transaction, backend, sequence, [entry], 1, idempotency)
                     first = queries.file_sequence(transaction.connection, sequence, relative_path)
                 return queries.file_of_event(transaction.connection, first)
 
@@ -295,7 +336,9 @@ class Store(LifecycleCalls):
             sequence = queries.package_sequence(connection, package)
             if idempotency_key is None:
                 packages.require_open(connection, sequence)
-        with self._backend.batch(damaged=self._damaged()) as batch:
+            found = queries.package(connection, sequence)
+        backend = self._routed(found.producer, found.retention_class)
+        with backend.batch(damaged=self._damaged(backend)) as batch:
             scan, entries = self._stage_directory(batch, directory, selection, on_progress)
             result = entries.result(scan)
             repeated = replace(result, new_object_count=0, new_object_size=0)
@@ -311,8 +354,8 @@ class Store(LifecycleCalls):
                 is not None
             ):
                 return repeated
-            self._assure(entries, directory, selection)
-            self._record_files(transaction, sequence, entries, entries.count, idempotency)
+            self._assure(backend, entries, directory, selection)
+            self._record_files(transaction, backend, sequence, entries, entries.count, idempotency)
         return result
 
     def finalize_package(self, package: str, *, actor: str, idempotency_key: str | None = None) -> Digest:
@@ -327,9 +370,11 @@ class Store(LifecycleCalls):
         fields.check_label(actor, field="actor")
         with self._database.read() as connection:
             sequence = queries.package_sequence(connection, package)
+            named = queries.package(connection, sequence)
         idempotency = request(idempotency_key, "finalize_package", sequence)
+        backend = self._routed(named.producer, named.retention_class)
         for _ in range(_SEAL_ATTEMPTS):
-            with self._database.read() as connection, self._backend.batch() as batch:
+            with self._database.read() as connection, backend.batch() as batch:
                 if first_use(connection, idempotency) is not None:
                     return _sealed_digest(queries.package(connection, sequence))
                 found = packages.require_open(connection, sequence)
@@ -350,9 +395,11 @@ class Store(LifecycleCalls):
                 if first_use(transaction.connection, idempotency) is not None:
                     return _sealed_digest(queries.package(transaction.connection, sequence))
                 now = packages.require_open(transaction.connection, sequence)
-                gone = self._backend.missing([(staged.digests.blake3, staged.size)])
+                gone = backend.missing([(staged.digests.blake3, staged.size)])
                 if now.file_count == found.file_count and not gone:
-                    self._record_finalized(transaction, found, staged, encoder.content_digest, idempotency)
+                    self._record_finalized(
+                        transaction, backend, found, staged, encoder.content_digest, idempotency
+                    )
                     return Digest("blake3", staged.digests.blake3)
         raise ConflictError(
             f"files keep coming into package {package!r} while it is finalized",
@@ -392,7 +439,8 @@ class Store(LifecycleCalls):
         fields.check_label(actor, field="actor")
         with self._database.read() as connection:
             self._policy.duration(retention_class, queries.retention_classes(connection))
-        with self._backend.batch(damaged=self._damaged()) as batch:
+        backend = self._routed(producer, retention_class)
+        with backend.batch(damaged=self._damaged(backend)) as batch:
             scan, entries = self._stage_directory(batch, directory, selection, on_progress)
             details = packages.with_skipped(details, scan)
             package_id, created_at = self._new_id(), self._clock()
@@ -412,15 +460,15 @@ class Store(LifecycleCalls):
             with self._transaction(actor) as transaction:
                 earlier = known.package(transaction.connection)
                 if earlier is None:
-                    self._assure(entries, directory, selection)
-                    if self._backend.missing([(staged.digests.blake3, staged.size)]):
-                        with self._backend.batch() as batch:
+                    self._assure(backend, entries, directory, selection)
+                    if backend.missing([(staged.digests.blake3, staged.size)]):
+                        with backend.batch() as batch:
                             _stage_manifest(batch, described, entries)
                             batch.publish()
                     sequence = self._record_created(transaction, details, package_id, created_at, None)
-                    self._record_files(transaction, sequence, entries, entries.count, None)
+                    self._record_files(transaction, backend, sequence, entries, entries.count, None)
                     package = queries.package(transaction.connection, sequence)
-                    self._record_finalized(transaction, package, staged, content_digest, idempotency)
+                    self._record_finalized(transaction, backend, package, staged, content_digest, idempotency)
                     return PushResult(queries.package(transaction.connection, sequence), result)
         return PushResult(earlier, replace(result, new_object_count=0, new_object_size=0), unchanged=True)
 
@@ -436,22 +484,34 @@ class Store(LifecycleCalls):
 
     # What the calls above are made of
 
-    def _damaged(self) -> frozenset[bytes]:
-        """Objects of the default backend that a verify found damaged: a new ingest mends them."""
+    def _routed(self, producer: str, retention_class: str) -> Backend:
+        """The backend that takes the objects of a package, ready to be written to.
+
+        Raises:
+            AccessError, BackendError: it is away, or belongs to another store.
+        """
+        return self._ready(chosen(self._routes, producer, retention_class) or self._backend.backend_id)
+
+    def _damaged(self, backend: Backend) -> frozenset[bytes]:
+        """Objects of a backend that a verify found damaged: a new ingest mends them."""
         with self._database.read() as connection:
-            return frozenset(queries.failed_objects(connection, self._backend.backend_id))
+            return frozenset(queries.failed_objects(connection, backend.backend_id))
 
     def _assure(
-        self, entries: EntryList, directory: str | os.PathLike[str], selection: Selection | None
+        self,
+        backend: Backend,
+        entries: EntryList,
+        directory: str | os.PathLike[str],
+        selection: Selection | None,
     ) -> None:
         """Make sure, under the write lock, that every object about to be named is there.
 
         A gc may have removed one that was there when the directory was read. Nobody can remove it now, so
         the directory is simply read again; that happens so rarely that writers may wait for it.
         """
-        if not self._backend.missing((entry[3], entry[2]) for entry in entries):
+        if not backend.missing((entry[3], entry[2]) for entry in entries):
             return
-        with self._backend.batch() as batch:
+        with backend.batch() as batch:
             _, again = self._stage_directory(batch, directory, selection, None)
             if again.digest() != entries.digest():
                 raise SourceChangedError(f"{os.fspath(directory)!r} changed while it was read")
@@ -478,19 +538,20 @@ class Store(LifecycleCalls):
     def _record_files(
         self,
         transaction: Transaction,
+        backend: Backend,
         sequence: int,
         entries: Iterable[Entry],
         count: int,
         idempotency: Idempotency | None,
     ) -> None:
-        backend_id = self._backend.backend_id
+        backend_id = backend.backend_id
         package = self._record_work(transaction, sequence)
         transaction.record(packages.ingested(package.package_id, entries, count, backend_id, idempotency))
         if queries.failed_objects(transaction.connection, backend_id):
             from artifactstore.lifecycle.repair import record_mended
 
             written = ((entry[3], entry[4], entry[2]) for entry in entries)
-            record_mended(transaction, self._backend, written, "a new ingest")
+            record_mended(transaction, backend, written, "a new ingest")
 
     def _record_work(self, transaction: Transaction, sequence: int) -> Package:
         """Somebody works on an open package: it is not abandoned."""
@@ -521,7 +582,8 @@ class Store(LifecycleCalls):
 
     def _own_files(self) -> frozenset[tuple[int, int]]:
         """Device and inode of what belongs to the store: to read it as evidence would break its locks."""
-        return frozenset((*self._database.inodes(), *self._backend.inodes()))
+        own = (backend.inodes() for backend in (*self._backends.values(), *self._waiting.values()))
+        return frozenset((*self._database.inodes(), *chain.from_iterable(own)))
 
     def _refuse_own_file(self, source: Source) -> None:
         if isinstance(source, str | os.PathLike):
@@ -536,29 +598,17 @@ class Store(LifecycleCalls):
     def _record_finalized(
         self,
         transaction: Transaction,
+        backend: Backend,
         package: Package,
         manifest: Staged,
         content_digest: bytes,
         idempotency: Idempotency | None,
     ) -> None:
-        backend_id = self._backend.backend_id
+        backend_id = backend.backend_id
         self._record_work(transaction, queries.package_sequence(transaction.connection, package.package_id))
         transaction.record(
             [packages.finalized(transaction, package, manifest, content_digest, backend_id, idempotency)]
         )
-
-
-def _attach(database: Database, backend: Backend, store_id: uuid.UUID) -> None:
-    """Take a backend into use, and claim its place if the log names no object there yet."""
-    try:
-        backend.attach(store_id, create=False)
-    except BackendError as error:
-        with database.read() as connection:
-            used = queries.backend_is_used(connection, backend.backend_id)
-        if used or error.code != "backend-missing":
-            raise
-        with database.write():
-            backend.attach(store_id, create=True)
 
 
 def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) -> None:

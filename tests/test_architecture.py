@@ -26,8 +26,10 @@ INDEPENDENT = "audit/verify.py"  # what an auditor runs: stands for itself and t
 
 # Each third-party package has one home: a file, or a folder with a slash.
 HOMES = {
+    "aiobotocore": "objects/",
     "apsw": "database.py",
     "blake3": "digest.py",
+    "botocore": "objects/",
     "cbor2": "codec.py",
     "fsspec": "objects/",
     "jsonschema": "codec.py",

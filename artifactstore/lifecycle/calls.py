@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from artifactstore import commit, events, fields, queries
-from artifactstore.errors import BackendError, InvalidInputError, StateError
+from artifactstore.errors import AccessError, BackendError, InvalidInputError, StateError
 from artifactstore.lifecycle import retention
 from artifactstore.model import GARBAGE_COLLECTED
 from artifactstore.reads import StoreReads
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
+    from artifactstore.database import Database
     from artifactstore.events import Event
     from artifactstore.lifecycle.copying import CopyResult
     from artifactstore.lifecycle.fsck import FsckResult
@@ -308,11 +309,12 @@ class LifecycleCalls(StoreReads):
         """
         from artifactstore.lifecycle import repair
 
+        chosen = self._backend_named(backend)
         return repair.repair(
             self._database.read,
             lambda: self._transaction(actor),
-            self._backends,
-            self._backend_named(backend),
+            self._present_backends(),
+            chosen,
             None if directory is None else os.fspath(directory),
         )
 
@@ -359,18 +361,37 @@ class LifecycleCalls(StoreReads):
         """
         from artifactstore.lifecycle import fsck
 
-        return fsck.fsck(self._database, self._backends, self.store_id, read=read)
+        return fsck.fsck(self._database, self._present_backends(), self.store_id, read=read)
+
+    def adopt_backend(self, backend: str) -> str | None:
+        """Mark the place of a backend as this store's, whoever it belonged to.
+
+        For a marker that is lost, and for a prefix that is handed from one store to another. What lies there
+        without a location in this store is then an orphan of this store.
+
+        Args:
+            backend: its id.
+        Returns:
+            The id of the store that the place belonged to, if any.
+        """
+        if backend not in self._backends and backend not in self._waiting:
+            raise self._unknown_backend(backend)
+        chosen = self._backends.get(backend) or self._waiting[backend]
+        with self._database.write():
+            owner = chosen.take_over(self.store_id)
+        _log.warning("backend %s is adopted; it belonged to %s", backend, owner or "no store")
+        self._ready(backend)
+        return owner
 
     def _backend_named(self, backend: str | None) -> Backend:
         """A backend whose place is there: an unmounted volume must not pass for a store without objects."""
-        if backend is not None and backend not in self._backends and backend not in self._unavailable:
-            raise InvalidInputError(
-                f"unknown backend {backend[:80]!r}",
-                hint=f"one of {', '.join(self._backends)}",
-                code="unknown-backend",
-            )
+        if backend is not None and backend not in self._backends and backend not in self._waiting:
+            raise self._unknown_backend(backend)
         name = self._backend.backend_id if backend is None else backend
-        chosen = self._backends.get(name) or self._unavailable[name]
+        chosen = self._waiting.get(name) or self._backends[name]
+        if not chosen.folder:
+            self._ready(name).attach(self.store_id, create=False)
+            return chosen
         problems = chosen.problems(self.store_id)
         if problems:
             raise BackendError(
@@ -378,10 +399,35 @@ class LifecycleCalls(StoreReads):
                 hint="mount or restore it",
                 code="backend-missing",
             )
-        return chosen
+        return self._ready(name)
+
+    def _unknown_backend(self, backend: str) -> InvalidInputError:
+        return InvalidInputError(
+            f"unknown backend {backend[:80]!r}",
+            hint=f"one of {', '.join(sorted({*self._backends, *self._waiting}))}",
+            code="unknown-backend",
+        )
+
+    def _ready(self, name: str) -> Backend:
+        """A backend that is attached: its place is there and belongs to this store."""
+        waiting = self._waiting.get(name)
+        if waiting is not None:
+            attach(self._database, waiting, self.store_id)
+            self._backends[name] = waiting
+            self._waiting.pop(name, None)
+        return self._backends[name]
+
+    def _present_backends(self) -> dict[str, Backend]:
+        """All backends but those that are away."""
+        for name in list(self._waiting):
+            try:
+                self._ready(name)
+            except (AccessError, BackendError) as error:
+                _log.warning("backend %s is not available: %s", name, error.message)
+        return dict(self._backends)
 
     def _sound_backends(self) -> dict[str, Backend]:
-        return {name: self._backend_named(name) for name in self._backends}
+        return {name: self._backend_named(name) for name in self._present_backends()}
 
     def _check_clock(self, *, accept: bool) -> None:
         with self._database.read() as connection:
@@ -393,3 +439,16 @@ class LifecycleCalls(StoreReads):
     def _transaction(self, actor: str) -> AbstractContextManager[Transaction]:
         fields.check_label(actor, field="actor")
         return commit.transaction(self._database, actor=actor, clock=self._clock, new_id=self._new_id)
+
+
+def attach(database: Database, backend: Backend, store_id: uuid.UUID) -> None:
+    """Take a backend into use, and claim its place if the log names no object there yet."""
+    try:
+        backend.attach(store_id, create=False)
+    except BackendError as error:
+        with database.read() as connection:
+            used = queries.backend_is_used(connection, backend.backend_id)
+        if used or error.code != "backend-missing":
+            raise
+        with database.write():
+            backend.attach(store_id, create=True)

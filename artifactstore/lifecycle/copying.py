@@ -10,15 +10,17 @@ from artifactstore.database import fetch
 from artifactstore.errors import IntegrityError, InvalidInputError
 from artifactstore.lifecycle.repair import record_mended
 from artifactstore.lifecycle.verify import StoredObject
+from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.sources import stage
+from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
     from artifactstore.database import Connection, Row
-    from artifactstore.objects.backend import Backend
+    from artifactstore.objects.backend import Backend, Batch, Staged
 
 _TOGETHER = 500  # locations copied between two commits
 
@@ -74,14 +76,7 @@ def copy(
             return CopyResult(locations, objects, size)
         wanted = {row[0]: StoredObject(row[0], row[1], row[2]) for row in rows}
         with target.batch(damaged=damaged) as batch:
-            for entry in wanted.values():
-                with source.open(entry.blake3, entry.size) as raw:
-                    staged, _ = stage(batch, raw)
-                if (staged.digests.blake3, staged.digests.sha256) != (entry.blake3, entry.sha256):
-                    raise IntegrityError(
-                        f"the object blake3:{entry.blake3.hex()} is damaged in backend {source.backend_id}",
-                        hint="run `artifactstore storage verify` and `storage repair`",
-                    )
+            for staged in _staged(source, target, batch, list(wanted.values())):
                 objects += staged.new
                 size += staged.size * staged.new
             batch.publish()
@@ -112,6 +107,38 @@ def copy(
                 )
             locations += len(still)
         after = rows[-1][3]
+
+
+def _staged(source: Backend, target: Backend, batch: Batch, wanted: list[StoredObject]) -> Iterator[Staged]:
+    """Stage objects of one backend in another: over a network small ones side by side, large ones alone."""
+
+    def one(entry: StoredObject) -> Staged:
+        with source.open(entry.blake3, entry.size) as raw:
+            staged, _ = stage(batch, raw)
+        if (staged.digests.blake3, staged.digests.sha256) != (entry.blake3, entry.sha256):
+            raise IntegrityError(
+                f"the object blake3:{entry.blake3.hex()} is damaged in backend {source.backend_id}",
+                hint="run `artifactstore storage verify` and `storage repair`",
+            )
+        return staged
+
+    # A batch of a local backend takes one file after the other.
+    threads = 0 if target.folder else NETWORK_THREADS
+    job: Job[tuple[StoredObject], Staged] = Job(
+        here=lambda item: one(item[0]),
+        request=lambda item: item,
+        receive=lambda _item, staged: staged,
+        function="",
+        arguments=(),
+        threads=threads,
+    )
+    with Workers(job) as workers:
+        small = ((entry,) for entry in wanted if entry.size < SMALL_FILE)
+        for _, staged in workers.spread(small):
+            yield staged
+    for entry in wanted:
+        if entry.size >= SMALL_FILE:
+            yield one(entry)
 
 
 def _next(connection: Connection, source: str, target: str, chosen: Filter, after: int) -> list[Row]:

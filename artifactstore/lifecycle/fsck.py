@@ -107,6 +107,10 @@ def _objects(connection: Connection, backends: Mapping[str, Backend], *, read: b
         " JOIN artifact_packages p ON p.sequence = l.package_sequence"
         " WHERE l.state <> 'deleted' GROUP BY l.backend_id, l.blake3",
     )
+    sizes = {
+        backend_id: {stored.blake3: stored.size for stored in backend.stored()}
+        for backend_id, backend in backends.items()
+    }
     owned: dict[str, set[bytes]] = {backend_id: set() for backend_id in backends}
     for backend_id, blake3, sha256, size, state in rows:
         name = f"blake3:{blake3.hex()} in backend {backend_id}"
@@ -123,17 +127,19 @@ def _objects(connection: Connection, backends: Mapping[str, Backend], *, read: b
             if failure is not None:
                 yield f"{name}: {failure}"
             continue
-        found = backend.size_of(blake3)
+        found = sizes[backend_id].get(blake3)
+        if found != size:
+            found = backend.size_of(blake3)
         if found != size:
             yield f"{name}: " + ("missing" if found is None else f"{found} bytes instead of {size}")
     pending = {
         (blake3, backend_id)
         for blake3, backend_id in fetch(connection, "SELECT blake3, backend_id FROM pending_deletions")
     }
-    for backend_id, backend in backends.items():
-        for stored in backend.stored():
-            if stored.blake3 not in owned[backend_id] and (stored.blake3, backend_id) not in pending:
-                yield f"blake3:{stored.blake3.hex()} in backend {backend_id}: no location names it"
+    for backend_id, listed in sizes.items():
+        for blake3 in listed:
+            if blake3 not in owned[backend_id] and (blake3, backend_id) not in pending:
+                yield f"blake3:{blake3.hex()} in backend {backend_id}: no location names it"
 
 
 def _manifests(connection: Connection, backends: Mapping[str, Backend], store_id: uuid.UUID) -> Iterator[str]:

@@ -281,8 +281,8 @@ def remove_objects(
             )
             if not pending:
                 return
-            for blake3, backend_id, _ in pending:
-                backends[backend_id].remove(blake3)
+            for name, backend in backends.items():
+                backend.remove_all(blake3 for blake3, backend_id, _ in pending if backend_id == name)
             transaction.record(
                 events.object_deleted(blake3=blake3, size=size, backend_id=backend_id)
                 for blake3, backend_id, size in pending

@@ -129,8 +129,7 @@ def _remove(transaction: Transaction, backend: Backend, old: list[Stored]) -> li
         Orphan(each.blake3, backend_id, each.size, _is_pending(connection, each.blake3, backend_id), True)
         for each in still
     ]
-    for each in still:
-        backend.remove(each.blake3)
+    backend.remove_all(each.blake3 for each in still)
     if still:
         transaction.record(
             events.object_deleted(blake3=each.blake3, size=each.size, backend_id=backend_id) for each in still
@@ -139,11 +138,15 @@ def _remove(transaction: Transaction, backend: Backend, old: list[Stored]) -> li
 
 
 def _missing(connection: Connection, backend: Backend) -> Iterator[Failure]:
-    rows = fetch(
-        connection,
-        "SELECT DISTINCT blake3 FROM storage_locations WHERE backend_id = ? AND state <> 'deleted'",
-        (backend.backend_id,),
+    rows = iter(
+        fetch(
+            connection,
+            "SELECT DISTINCT blake3, size FROM storage_locations WHERE backend_id = ? AND state <> 'deleted'",
+            (backend.backend_id,),
+        )
     )
-    for (blake3,) in rows:
-        if backend.size_of(blake3) is None:
-            yield Failure(blake3, backend.backend_id, MISSING, packages_of(connection, blake3))
+    while some := [(blake3, size) for blake3, size in islice(rows, _TOGETHER)]:
+        for blake3 in backend.missing(some):
+            # One of another size is damaged, which is for a verify to say.
+            if backend.size_of(blake3) is None:
+                yield Failure(blake3, backend.backend_id, MISSING, packages_of(connection, blake3))

@@ -20,7 +20,7 @@ from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.local import LocalBackend
 from artifactstore.objects.ring import pump
 from artifactstore.reader import fill_from
-from artifactstore.workers import Job, Workers
+from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
 if TYPE_CHECKING:
     import io
@@ -155,7 +155,11 @@ def objects(
 
 
 def check(backend: Backend, wanted: StoredObject) -> str | None:
-    """Read an object and compare it; None if it is right, else what is wrong."""
+    """Read an object and compare it; None if it is right, else what is wrong.
+
+    Raises:
+        AccessError, BackendError: a remote service is away, which says nothing about the object.
+    """
     try:
         with backend.open(wanted.blake3, wanted.size) as raw:
             digests = _digests(raw, wanted.size)
@@ -164,6 +168,8 @@ def check(backend: Backend, wanted: StoredObject) -> str | None:
     except IntegrityError:
         return TRUNCATED
     except (ArtifactStoreError, OSError):
+        if not backend.folder:
+            raise
         return UNREADABLE
     return None if (digests.blake3, digests.sha256) == (wanted.blake3, wanted.sha256) else DIFFERENT
 
@@ -213,7 +219,7 @@ def run(
             after = batch[-1][1]
             distinct = {wanted.blake3: wanted for wanted, _ in batch if _is_sampled(wanted, budget, seed)}
             checked: list[tuple[StoredObject, str | None]] = []
-            for wanted, failure in _checked(workers, list(distinct.values())):
+            for wanted, failure in _checked(workers, list(distinct.values()), _RUN if backend.folder else 1):
                 checked.append((wanted, failure))
                 count += 1
                 size += wanted.size
@@ -255,6 +261,7 @@ def _job(backend: Backend) -> Job[list[StoredObject], list[str | None]]:
         receive=lambda _run, failures: list(failures),
         function="artifactstore.lifecycle.verify:checking_worker" if backend.folder else "",
         arguments=(backend.folder,),
+        threads=0 if backend.folder else NETWORK_THREADS,
     )
 
 
@@ -269,18 +276,18 @@ def checking_worker(folder: str) -> Callable[[list[tuple[bytes, bytes, int]]], l
 
 
 def _checked(
-    workers: Workers[list[StoredObject], list[str | None]], wanted: list[StoredObject]
+    workers: Workers[list[StoredObject], list[str | None]], wanted: list[StoredObject], most: int
 ) -> Iterator[tuple[StoredObject, str | None]]:
     """Small objects some at a time; a large one, which uses all cores, by itself."""
-    for run, failures in workers.spread(_runs(wanted)):
+    for run, failures in workers.spread(_runs(wanted, most)):
         yield from zip(run, failures, strict=True)
 
 
-def _runs(wanted: list[StoredObject]) -> Iterator[list[StoredObject]]:
+def _runs(wanted: list[StoredObject], most: int) -> Iterator[list[StoredObject]]:
     run: list[StoredObject] = []
     for entry in wanted:
         run.append(entry)
-        if len(run) == _RUN or sum(each.size for each in run) >= SMALL_FILE:
+        if len(run) == most or sum(each.size for each in run) >= SMALL_FILE:
             yield run
             run = []
     if run:

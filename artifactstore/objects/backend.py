@@ -57,11 +57,18 @@ class Batch(Protocol):
     def stage_bytes(self, data: Buffer) -> Staged:
         """Take bytes that are in memory."""
 
-    def stage_stream(self, fill: Fill) -> Staged:
-        """Take bytes of any length in bounded memory."""
+    def stage_stream(self, fill: Fill, again: Callable[[], Fill] | None = None) -> Staged:
+        """Take bytes of any length in bounded memory.
 
-    def elsewhere(self) -> StagingElsewhere:
-        """How a worker process stages for this batch."""
+        Args:
+            again: reads the same source from its start once more; None if it can be read only once.
+        """
+
+    def elsewhere(self) -> StagingElsewhere | None:
+        """How a worker process stages for this batch; None if staging waits for a network.
+
+        Then threads help: such a batch may be fed by any number of them.
+        """
 
     def adopt(
         self, staged: Mapping[bytes, str], present: Iterable[bytes], damaged: Iterable[bytes]
@@ -127,6 +134,13 @@ class Backend(Protocol):
             BackendError: it belongs to a store, or holds what no store has marked.
         """
 
+    def take_over(self, store_id: uuid.UUID) -> str | None:
+        """Mark the place as this store's, whoever it belonged to; for people who know what they do.
+
+        Returns:
+            The id of the store that it belonged to, if any.
+        """
+
     def batch(self, *, keep: bool = False, damaged: frozenset[bytes] = frozenset()) -> Batch:
         """Begin to add objects.
 
@@ -156,6 +170,9 @@ class Backend(Protocol):
     def remove(self, blake3: bytes) -> None:
         """Remove an object; idempotent. Call under the write lock, see `lifecycle.gc`."""
 
+    def remove_all(self, wanted: Iterable[bytes]) -> None:
+        """Remove objects; idempotent, under the same conditions as `remove`."""
+
     def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
         """Remove what crashed batches left.
 
@@ -163,14 +180,22 @@ class Backend(Protocol):
             older_than: seconds since the last change.
             dry_run: only count it.
         Returns:
-            How many staging folders that is.
+            How many staging folders or unfinished uploads that is.
         """
 
     def inodes(self) -> Iterable[tuple[int, int]]:
         """Device and inode of local folders of objects, so that nobody pushes a store into itself."""
 
-    def problems(self, store_id: uuid.UUID) -> tuple[str, ...]:
-        """Why the place cannot be used now; empty if it can. Changes nothing."""
+    def problems(
+        self, store_id: uuid.UUID, *, claimed: bool = True, deep: bool = False, max_age: float = 0
+    ) -> tuple[str, ...]:
+        """Why the place cannot be used now; empty if it can.
+
+        Args:
+            claimed: whether the log names objects there; if not, it may have no marker yet.
+            deep: also write a probe and remove it; without it nothing is changed.
+            max_age: an answer that is so many seconds old is good enough.
+        """
 
     def close(self) -> None:
         """Release what is held open."""

@@ -125,6 +125,17 @@ class LocalBackend:
     def _claim(self, store_id: uuid.UUID) -> None:
         _make_folders(self.root)
         self._refuse_surplus()
+        self._write_marker(store_id)
+
+    def take_over(self, store_id: uuid.UUID) -> str | None:
+        """Mark the root as this store's; see `Backend.take_over`."""
+        with translated(self.root):
+            owner = self._owner()
+            _make_folders(self.root)
+            self._write_marker(store_id)
+            return owner
+
+    def _write_marker(self, store_id: uuid.UUID) -> None:
         staged = os.path.join(self.root, f"{MARKER}.new")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(staged)
@@ -228,13 +239,25 @@ class LocalBackend:
         with translated(self.root), contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.root, object_key(blake3)))
 
+    def remove_all(self, wanted: Iterable[bytes]) -> None:
+        """Remove objects; see `Backend.remove_all`."""
+        for blake3 in wanted:
+            self.remove(blake3)
+
     def inodes(self) -> Iterator[tuple[int, int]]:
         """Device and inode of the root; see `Backend.inodes`."""
         with contextlib.suppress(OSError):
             status = os.stat(self.root)
             yield status.st_dev, status.st_ino
 
-    def problems(self, store_id: uuid.UUID) -> tuple[str, ...]:
+    def problems(
+        self,
+        store_id: uuid.UUID,
+        *,
+        claimed: bool = True,
+        deep: bool = False,
+        max_age: float = 0,
+    ) -> tuple[str, ...]:
         """Why the root cannot be used; see `Backend.problems`."""
         try:
             owner = self._owner()

@@ -14,6 +14,8 @@ from artifactstore.objects.failures import translated
 from artifactstore.objects.files import write_new, write_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artifactstore.digest import Buffer
     from artifactstore.objects.backend import Fill
 
@@ -101,7 +103,7 @@ class Staging:
         self._staged[digests.blake3] = name
         return Staged(digests, size, new=True)
 
-    def stage_stream(self, fill: Fill) -> Staged:
+    def stage_stream(self, fill: Fill, again: Callable[[], Fill] | None = None) -> Staged:
         """Take bytes of any length; see `Batch.stage_stream`."""
         hasher = Hasher()
         name = f"{self._prefix}stream-{next(self._numbers)}"

@@ -1,0 +1,194 @@
+"""The one way to an S3 server: one client, one deadline on each call, one translation of failures.
+
+The libraries' own timeouts do not cover everything: a server that stops reading in the middle of a body, or
+never answers `Expect: 100-continue`, holds a call for ever. So each call runs as a coroutine on fsspec's
+loop, and the calling thread gives it up after a deadline. A write that was given up may still arrive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from artifactstore.errors import BackendError
+from artifactstore.objects.s3_failures import translation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # The access key and the secret key; None leaves it to the chain of the AWS tools.
+    Credentials = Callable[[], tuple[str, str] | None]
+
+_SLOWEST = 64 << 10  # bytes per second below which a transfer counts as hanging
+_CONNECT_TIMEOUT = 5  # seconds
+_CONNECTIONS = 32
+_TRIES = 3  # of a call that the server asked to repeat
+
+
+def _no_credentials() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class S3Config:
+    """Where the bucket is and what is asked of each write.
+
+    Args:
+        bucket: must exist.
+        endpoint_url: http or https; None for AWS itself.
+        prefix: stands before all keys, without a slash at the end.
+        credentials: called when a connection is made, so that secrets are in memory only as long as it is.
+        storage_class, sse: sent with each write, and the writes are refused if the server ignores them.
+        multipart_threshold, part_size: bytes.
+        timeout: seconds without any progress after which a request is given up.
+    """
+
+    bucket: str
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+    prefix: str = ""
+    credentials: Credentials = field(default=_no_credentials, repr=False)
+    storage_class: str | None = None
+    sse: str | None = None
+    multipart_threshold: int = 64 << 20
+    part_size: int = 8 << 20
+    timeout: float = 30.0
+
+    @property
+    def name(self) -> str:
+        """The place for people, without user and password."""
+        endpoint = self.endpoint_url or f"AWS {self.region}"
+        scheme, mark, rest = endpoint.rpartition("//")
+        host = f"{scheme}{mark}{rest.rpartition('@')[2]}"
+        return f"s3://{self.bucket}/{self.prefix} at {host}"
+
+
+class S3Calls:
+    """A connection to one server, made on the first call, and anew in each process."""
+
+    def __init__(self, config: S3Config) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._file_system: Any = None
+        self._pid = 0
+
+    def call(self, method: str, *, size: int = 0, timeout: float | None = None, **arguments: Any) -> Any:
+        """Make one call of the S3 API and wait for its answer.
+
+        Args:
+            method: as botocore calls it.
+            size: bytes that travel; a larger transfer may take longer.
+            timeout: seconds for the whole call, instead of what follows from the configuration.
+        Raises:
+            ConditionFailed, KeyMissing: answers that the caller asks for.
+            AccessError, BackendError: everything else.
+        """
+        deadline = timeout or 2 * self._config.timeout + size / _SLOWEST
+        give_up = time.monotonic() + deadline
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return self._call_once(method, max(give_up - time.monotonic(), 0.1), arguments)
+            except BackendError as error:
+                pause = random.uniform(0.5, 1) * 0.4 * 2**attempt  # noqa: S311 - so that not all come at once
+                repeated = error.code in {"throttled", "write-conflict", "connection-lost", "bytes-damaged"}
+                if not repeated or attempt == _TRIES or time.monotonic() + pause > give_up:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _call_once(self, method: str, deadline: float, arguments: dict[str, Any]) -> Any:
+        from fsspec.asyn import get_loop, sync
+
+        file_system = self._connected()
+        try:
+            return sync(get_loop(), _answer, file_system, method, arguments, timeout=deadline)
+        except Exception as error:  # noqa: BLE001 - three libraries raise errors of their own
+            raise translation(error, self._config.name) from None
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._abandon()
+                self._file_system = None
+            if self._file_system is None:
+                try:
+                    self._file_system = _connect(self._config)
+                except ImportError:
+                    hint = "install it with `pip install 'artifactstore[s3]'`"
+                    raise BackendError("the package s3fs is missing", hint=hint, code="no-s3fs") from None
+                self._pid = os.getpid()
+            return self._file_system
+
+    def _abandon(self) -> None:
+        """Leave the parent's connection alone after a fork: its loop has no thread here to close it."""
+        if self._file_system is not None:
+            # It would complain when it is freed, so it never is.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._file_system))
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        with self._lock:
+            file_system, self._file_system = self._file_system, None
+            if file_system is None or self._pid != os.getpid():
+                return
+            creator = getattr(file_system, "_s3creator", None)
+            if creator is not None:
+                from fsspec.asyn import get_loop, sync
+
+                with contextlib.suppress(Exception):
+                    sync(get_loop(), creator.__aexit__, None, None, None, timeout=_CONNECT_TIMEOUT)
+
+
+async def _answer(file_system: Any, method: str, arguments: dict[str, Any]) -> Any:
+    # Outside the package s3fs this is spelled `call_s3`; inside a coroutine there is only this name.
+    answer = await file_system._call_s3(method, **arguments)
+    body = answer.get("Body") if isinstance(answer, dict) else None
+    if body is not None:
+        # Read here, so that the deadline covers it; a server that ignores a range sends no more than asked.
+        async with body:
+            answer["Body"] = await body.read()
+    return answer
+
+
+def _connect(config: S3Config) -> Any:
+    import aiobotocore.session
+    import botocore.handlers
+    import s3fs
+
+    session = aiobotocore.session.AioSession()
+    # Nothing limits the time that the client waits for the 100 of `Expect: 100-continue`.
+    session.unregister("before-call.s3", botocore.handlers.add_expect_header)
+    keys = config.credentials()
+    file_system = s3fs.S3FileSystem(
+        # Else it closes itself when it is freed, in a way that warns and waits.
+        asynchronous=True,
+        endpoint_url=config.endpoint_url,
+        key=keys and keys[0],
+        secret=keys and keys[1],
+        session=session,
+        client_kwargs={"region_name": config.region},
+        config_kwargs={
+            "signature_version": "s3v4",
+            "s3": {
+                **({"addressing_style": "path"} if config.endpoint_url else {}),
+                "payload_signing_enabled": True,  # the signature covers the sha256 of the body
+            },
+            # Else https to older Ceph fails, and the body would not be signed.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "connect_timeout": _CONNECT_TIMEOUT,
+            "read_timeout": config.timeout,
+            "max_pool_connections": _CONNECTIONS,
+            "retries": {"mode": "standard", "total_max_attempts": 3},
+        },
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+    file_system.retries = 1  # botocore repeats already
+    return file_system

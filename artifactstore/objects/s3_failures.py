@@ -1,0 +1,187 @@
+"""What the failures of an S3 call mean to a caller: one table for codes, one for what never got an answer."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from artifactstore.errors import AccessError, ArtifactStoreError, BackendError
+from artifactstore.paths import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SAID = 200  # characters of a server's own words
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    code: str
+    what: str
+    hint: str | None = None
+    access: bool = False
+    retryable: bool = False
+
+
+_BAD_KEYS = _Meaning(
+    "bad-credentials",
+    "the access key or the secret key is not accepted",
+    "check ARTIFACTSTORE_S3_ACCESS_KEY_REF and ARTIFACTSTORE_S3_SECRET_KEY_REF",
+    access=True,
+)
+_DENIED = _Meaning(
+    "access-denied", "access is denied", "give the key the rights on bucket and prefix that the store needs",
+    access=True,
+)  # fmt: skip
+_EXPIRED = _Meaning("credentials-expired", "the credentials have expired", "renew them", access=True)
+_NO_BUCKET = _Meaning("no-such-bucket", "there is no such bucket", "create it, or correct the name")
+_FULL = _Meaning("disk-full", "no space is left on the server", "free some space", retryable=True)
+_THROTTLED = _Meaning("throttled", "the server asks for fewer requests", "try again later", retryable=True)
+_BROKEN = _Meaning("server-error", "the server failed", "try again later", retryable=True)
+_CONFLICT = _Meaning("write-conflict", "another write of the same key was under way", retryable=True)
+_SKEW = _Meaning("clock-skew", "the clocks of this machine and of the server differ", "set the clock")
+_REDIRECT = _Meaning("wrong-region", "the bucket is somewhere else", "check endpoint and region")
+_CHECKSUM = _Meaning("bytes-damaged", "the bytes did not arrive as they were sent", retryable=True)
+_REFUSED = _Meaning("request-refused", "the server refuses the request")
+_NO_KEYS = _Meaning(
+    "no-credentials", "no credentials were found",
+    "set ARTIFACTSTORE_S3_ACCESS_KEY_REF and ARTIFACTSTORE_S3_SECRET_KEY_REF, or what the AWS tools read",
+    access=True,
+)  # fmt: skip
+
+# Source: Amazon S3 API reference, "Error responses"; the names that Ceph RGW, MinIO and SeaweedFS use too.
+_BY_CODE = {
+    "NoSuchBucket": _NO_BUCKET,
+    "InvalidAccessKeyId": _BAD_KEYS,
+    "SignatureDoesNotMatch": _BAD_KEYS,
+    "InvalidSecurity": _BAD_KEYS,
+    "InvalidToken": _BAD_KEYS,
+    "ExpiredToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "AccessDenied": _DENIED,
+    "AllAccessDisabled": _DENIED,
+    "RequestTimeTooSkewed": _SKEW,
+    "QuotaExceeded": _FULL,
+    "XMinioStorageFull": _FULL,
+    "InsufficientStorage": _FULL,
+    "InsufficientCapacity": _FULL,
+    "SlowDown": _THROTTLED,
+    "TooManyRequests": _THROTTLED,
+    "ServiceUnavailable": _THROTTLED,
+    "RequestLimitExceeded": _THROTTLED,
+    "ConditionalRequestConflict": _CONFLICT,
+    "OperationAborted": _CONFLICT,
+    "PermanentRedirect": _REDIRECT,
+    "TemporaryRedirect": _REDIRECT,
+    "AuthorizationHeaderMalformed": _REDIRECT,
+    "BadDigest": _CHECKSUM,
+    "XAmzContentSHA256Mismatch": _CHECKSUM,
+    "IncompleteBody": _CHECKSUM,
+    "RequestTimeout": _Meaning("timeout", "the server waited too long for the bytes", retryable=True),
+}
+_BY_STATUS = {
+    301: _REDIRECT,
+    307: _REDIRECT,
+    401: _BAD_KEYS,
+    403: _DENIED,
+    409: _CONFLICT,
+    429: _THROTTLED,
+    503: _THROTTLED,
+    507: _FULL,
+}
+
+
+class ConditionFailed(Exception):  # noqa: N818 - an answer that the calls here ask for, never raised to a caller
+    """The key is taken (412)."""
+
+
+class KeyMissing(Exception):  # noqa: N818 - as above
+    """Nothing lies under the key, or the upload is not there any more (404)."""
+
+
+def translation(error: BaseException, place: str) -> Exception:
+    """Our error for what an S3 call raised.
+
+    The library's own error is not kept as its cause: requests and their headers hang on it.
+
+    Args:
+        place: what to call the bucket, without secrets.
+    """
+    if isinstance(error, ArtifactStoreError):
+        return error
+    response = _response(error)
+    if response is None:
+        return _without_answer(error, place)
+    code = str(response.get("Error", {}).get("Code", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if status == 412 or code == "PreconditionFailed":
+        return ConditionFailed()
+    if code in {"NoSuchKey", "NoSuchUpload", "NoSuchVersion"} or (status == 404 and code in {"404", ""}):
+        return KeyMissing()
+    meaning = _BY_CODE.get(code) or _BY_STATUS.get(status) or (_BROKEN if status >= 500 else _REFUSED)
+    said = str(response.get("Error", {}).get("Message", ""))
+    # A bare status says nothing that the meaning does not, and a signature error quotes the request.
+    quoted = code if meaning is _BAD_KEYS else f"{code}: {said}" if said not in {"", code, "None"} else code
+    return _error(meaning, place, f" ({status} {printable(quoted[:_SAID])})" if status else "")
+
+
+def _response(error: BaseException) -> dict[str, Any] | None:
+    for each in _chain(error):
+        response = getattr(each, "response", None)
+        if isinstance(response, dict) and "ResponseMetadata" in response:
+            return response
+    return None
+
+
+def _without_answer(error: BaseException, place: str) -> Exception:
+    """What went wrong before there was an answer: names, connections, certificates, time."""
+    names = {kind.__name__ for each in _chain(error) for kind in type(each).__mro__}
+    kinds = tuple(_chain(error))
+    text = f"{error} {' '.join(map(str, kinds))}"
+    if names & {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}:
+        return _error(_NO_KEYS, place, "")
+    if any(isinstance(each, socket.gaierror) for each in kinds) or "ClientConnectorDNSError" in names:
+        meaning = _Meaning("unknown-host", "its host name is unknown", "check the endpoint", retryable=True)
+    elif any(isinstance(each, ssl.SSLError) for each in kinds) or "SSLError" in names:
+        hint = "check scheme and certificate; AWS_CA_BUNDLE names a file of further certificates"
+        meaning = _Meaning("tls-failed", "no trusted https connection", hint)
+    elif any(isinstance(each, ConnectionRefusedError) for each in kinds) or "Connect call failed" in text:
+        hint = "start the server, or check the endpoint"
+        meaning = _Meaning("connection-refused", "nobody accepts connections there", hint, retryable=True)
+    elif any(isinstance(each, TimeoutError) for each in kinds) or "ReadTimeoutError" in names:
+        meaning = _Meaning("timeout", "no answer in time", "try again later", retryable=True)
+    elif names & {"HTTPClientError", "ClientError", "ConnectionError", "EndpointConnectionError"}:
+        meaning = _Meaning("connection-lost", "the connection broke", "try again", retryable=True)
+    else:
+        meaning = _Meaning("backend-failed", f"the call failed with {type(error).__name__}", retryable=True)
+    return _error(meaning, place, "")
+
+
+def _error(meaning: _Meaning, place: str, said: str) -> AccessError | BackendError:
+    message = f"{place}: {meaning.what}{said}"
+    if meaning.access:
+        return AccessError(message, hint=meaning.hint, code=meaning.code)
+    return BackendError(message, hint=meaning.hint, code=meaning.code, retryable=meaning.retryable)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that led to it."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__]
+        # botocore and aiohttp keep what they wrap in attributes as well.
+        for name in ("os_error", "_os_error"):
+            inner = getattr(each, name, None)
+            if isinstance(inner, BaseException):
+                waiting.append(inner)
+        details = getattr(each, "kwargs", None)
+        if isinstance(details, dict) and isinstance(details.get("error"), BaseException):
+            waiting.append(details["error"])
