@@ -391,9 +391,13 @@ class Registry:
         """See `Store.replay`."""
         return await _run(lambda: self.store.replay(check=check))
 
-    async def health(self) -> Health:
+    async def adopt_backend(self, backend: str) -> str | None:
+        """See `Store.adopt_backend`."""
+        return await _run(lambda: self.store.adopt_backend(backend))
+
+    async def health(self, *, deep: bool = False) -> Health:
         """See `Store.health`."""
-        return await _run(self.store.health)
+        return await _run(lambda: self.store.health(deep=deep))
 
 
 async def _run(call: Callable[[], ResultT]) -> ResultT:

@@ -52,6 +52,7 @@ _GROUPS = {
             "repair": "storage.repair",
             "copy": "storage.copy",
             "orphans": "storage.orphans",
+            "adopt": "storage.adopt",
         },
     ),
 }

@@ -128,9 +128,13 @@ def replay(
 
 def health(
     context: options.Context,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Also write a probe into each remote backend and remove it."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The answer is JSON in any case.")] = False,
 ) -> None:
-    """Say whether the store works; changes nothing.
+    """Say whether the store works; changes nothing, but for the probes of --deep.
 
     Exits with 1 if it is degraded and with 10 if there is none.
     """
@@ -138,7 +142,7 @@ def health(
 
     run = options.invocation(context)
     settings = run.local_settings()
-    found = configured_health(settings)
+    found = configured_health(settings, deep=deep)
     run.output.document({"status": found.status, **members(found)})
     if found.status != "ok":
         raise typer.Exit(FAILED if settings.database_path.exists() else NO_STORE)

@@ -153,6 +153,29 @@ def copy(
         run.output.record(record_of(result))
 
 
+def adopt(
+    context: options.Context,
+    backend: Annotated[str, typer.Option(metavar="ID", help="Which backend.")],
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Mark the place of a backend as this store's, whoever it belonged to.
+
+    For a marker that is lost, or a prefix that another store gives up. What lies there and is not in this
+    store's log counts as orphaned from then on.
+    """
+    run = options.invocation(context)
+    asking = is_to_be_asked(yes=yes, doing="this takes a place over")
+    with run.store() as store:
+        if asking:
+            confirm(run, f"make the place of backend {backend} this store's, whoever it belonged to")
+        owner = store.adopt_backend(backend)
+    if as_json:
+        run.output.document({"backend": backend, "former_owner": owner, "owner": str(store.store_id)})
+    else:
+        run.note(f"the backend {backend} belonged to {owner or 'no store'}; now it is this store's")
+
+
 def orphans(
     context: options.Context,
     delete: Annotated[

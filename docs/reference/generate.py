@@ -53,6 +53,17 @@ IN_USE = (
     "ARTIFACTSTORE_RETENTION_SWEEP_INTERVAL_SECONDS",
     "ARTIFACTSTORE_STORAGE_BACKENDS",
     "ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND",
+    "ARTIFACTSTORE_STORAGE_BACKEND_ROUTES",
+    "ARTIFACTSTORE_S3_ENDPOINT_URL",
+    "ARTIFACTSTORE_S3_REGION",
+    "ARTIFACTSTORE_S3_BUCKET",
+    "ARTIFACTSTORE_S3_KEY_PREFIX",
+    "ARTIFACTSTORE_S3_ACCESS_KEY_REF",
+    "ARTIFACTSTORE_S3_SECRET_KEY_REF",
+    "ARTIFACTSTORE_S3_STORAGE_CLASS",
+    "ARTIFACTSTORE_S3_SSE",
+    "ARTIFACTSTORE_S3_MULTIPART_THRESHOLD_BYTES",
+    "ARTIFACTSTORE_S3_MULTIPART_CHUNK_BYTES",
 )
 
 
@@ -234,8 +245,8 @@ def settings_page() -> Iterator[str]:
     yield "## In use"
     yield _settings_table(list(IN_USE), said)
     yield (
-        "An address of an HTTP API and the backend `s3` are refused: they are not there yet, and a setting"
-        " that is ignored would send evidence to a place where nobody expects it."
+        "An address of an HTTP API is refused: it is not there yet, and a setting that is ignored would send"
+        " evidence to a place where nobody expects it."
     )
     yield "## Read and checked, without effect yet"
     yield _settings_table(rest, said)

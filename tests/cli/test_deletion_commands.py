@@ -247,7 +247,7 @@ def test_a_person_is_asked_and_can_agree(program: Program, eligible: str) -> Non
 @pytest.mark.parametrize("text", ["n\n", "\n", "yess\n", "\x04"], ids=repr)
 def test_a_person_can_decline(program: Program, eligible: str, text: str) -> None:
     with Home(program.directory).unchanged(), program.on_terminal("retention", "gc") as terminal:
-        assert "nothing was deleted" in answer(terminal, text)
+        assert "nothing was done" in answer(terminal, text)
         assert terminal.process.wait(PATIENCE) == 1
     assert status(program, eligible) == "finalized"
 

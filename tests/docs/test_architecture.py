@@ -22,7 +22,7 @@ def layers() -> list[set[str]]:
     """The modules of each row of the table."""
     text = (PROJECT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| [a-z ]+ \| (`.*) \|$", text.partition("## Layers")[2].partition("\n## ")[0], re.M)
-    return [set(re.findall("`([a-z_.]+)`", row)) - {".env"} for row in rows]
+    return [set(re.findall("`([a-z0-9_.]+)`", row)) - {".env"} for row in rows]
 
 
 def modules() -> dict[str, Path]:
