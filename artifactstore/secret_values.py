@@ -46,7 +46,7 @@ def _from_file(path: str) -> str:
     except OSError as error:
         reason = error.strerror
         raise SettingsError(f"cannot read the secret in {shown}: {reason}", hint="mount it") from None
-    with open(descriptor, "rb", buffering=0) as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise SettingsError(f"the secret in {shown} is no regular file", hint="name the file itself")
@@ -56,5 +56,7 @@ def _from_file(path: str) -> str:
             )
         if status.st_mode & _OTHERS:
             _log.warning("the secret in %s can be read by others than its owner; chmod 600", shown)
-        data = file.read(_SIZE_MAX)
+        data = os.read(descriptor, _SIZE_MAX)
+    finally:
+        os.close(descriptor)
     return data.decode("utf-8", "replace")

@@ -193,9 +193,7 @@ def storage_url(text: str) -> Path | str:
     name = "" if scheme is None else scheme[1].lower()
     if name in _REFUSED_SCHEMES:
         ours = "use ARTIFACTSTORE_S3_BUCKET and its neighbours, and the id s3"
-        hint = (
-            ours if name.startswith("s3") else "use file:, sftp:, gs: or another writable file system"
-        )
+        hint = ours if name.startswith("s3") else "use file:, sftp:, gs: or another writable file system"
         raise SettingsError(f"this version has no backend for {name}: URLs", hint=hint)
     if name in {"", "file"} or _ELSEWHERE_URL.fullmatch(text) is None:
         return file_url(text)

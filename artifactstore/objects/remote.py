@@ -68,6 +68,7 @@ class RemoteBackend:
 
     def attach(self, store_id: uuid.UUID, *, create: bool) -> None:
         """Make sure that the place belongs to this store; see `Backend.attach`."""
+        self._looked = None  # what is learned now is newer
         owner = self._owner()
         if owner is None and create:
             self.check_free()
@@ -85,6 +86,7 @@ class RemoteBackend:
 
     def take_over(self, store_id: uuid.UUID) -> str | None:
         """Write a marker of this store, whatever stands there; see `Backend.take_over`."""
+        self._looked = None
         owner = self._owner()
         _write_marker(self._service, store_id, replace=True)
         return owner

@@ -110,7 +110,12 @@ class S3Service:
         further: dict[str, Any] = {}
         while True:
             try:
-                page = self._call("list_objects_v2", Prefix=self._prefix + prefix, **further)
+                page = self._call(
+                    "list_objects_v2",
+                    Prefix=self._prefix + prefix,
+                    MaxKeys=self._config.page_size,
+                    **further,
+                )
             except KeyMissing:
                 raise self._no_bucket() from None
             for entry in page.get("Contents", ()):
@@ -169,7 +174,6 @@ class S3Service:
             raise self._no_bucket() from None
         upload = str(begun["UploadId"])
         try:
-            self._compare(begun, "the upload")
             parts = self._upload_parts(key, upload, fill, size)
             stored = self._complete(key, upload, parts, size, replace=replace)
         except BaseException:
@@ -225,7 +229,7 @@ class S3Service:
         self, key: str, upload: str, parts: list[dict[str, Any]], size: int, *, replace: bool
     ) -> bool:
         try:
-            answer = self._write(
+            self._write(
                 "complete_multipart_upload",
                 replace=replace,
                 timeout=_COMPLETE_TIMEOUT,
@@ -236,13 +240,14 @@ class S3Service:
         except ConditionFailed:
             return False
         except KeyMissing:
-            # An answer that was lost: the repeated call finds the upload completed.
-            answer = {}
-        found = self.head(key)
-        if found is None or found.size != size:
+            pass  # perhaps an answer was lost, and the repeated call finds the upload completed
+        try:
+            found = self._call("head_object", Key=self._prefix + key)
+        except KeyMissing:
+            raise self._upload_gone() from None
+        if int(found["ContentLength"]) != size:
             raise self._upload_gone()
-        if "ServerSideEncryption" in answer:
-            self._compare(answer, "the upload")
+        self._compare(found, "the upload")
         return True
 
     def _abandon(self, key: str, upload: str) -> None:
@@ -278,7 +283,12 @@ class S3Service:
         """Multipart uploads that nobody has completed; see `Service.unfinished`."""
         further: dict[str, Any] = {}
         while True:
-            page = self._call("list_multipart_uploads", Prefix=self._prefix + prefix, **further)
+            page = self._call(
+                "list_multipart_uploads",
+                Prefix=self._prefix + prefix,
+                MaxUploads=self._config.page_size,
+                **further,
+            )
             for entry in page.get("Uploads", ()):
                 # Some servers list whole buckets whatever the prefix.
                 ours = entry["Key"].startswith(self._prefix + prefix)

@@ -46,6 +46,7 @@ class S3Config:
         credentials: called when a connection is made, so that secrets are in memory only as long as it is.
         storage_class, sse: sent with each write, and the writes are refused if the server ignores them.
         multipart_threshold, part_size: bytes.
+        page_size: keys listed at once; servers allow up to 1,000.
         timeout: seconds without any progress after which a request is given up.
     """
 
@@ -58,6 +59,7 @@ class S3Config:
     sse: str | None = None
     multipart_threshold: int = 64 << 20
     part_size: int = 8 << 20
+    page_size: int = 1000
     timeout: float = 30.0
 
     @property

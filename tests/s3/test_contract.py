@@ -276,7 +276,8 @@ keys = said.pop("keys")
 config = S3Config(**said, credentials=lambda: tuple(keys))
 whose = dict(name="n", producer="p", subject="s", retention_class="transient", actor="a")
 further = {"s3": RemoteBackend(S3Service(config), backend_id="s3")}
-with Store.open(sys.argv[1] + "/db", sys.argv[1] + "/objects", further=further, default_backend="s3") as store:
+root = sys.argv[1]
+with Store.open(root + "/db", root + "/objects", further=further, default_backend="s3") as store:
     package = store.create_package(**whose)
     store.ingest_file(package, "before", b"before", actor="a")
     child = os.fork()
