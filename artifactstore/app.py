@@ -141,7 +141,7 @@ def _s3_backend(settings: Settings) -> Backend:
         endpoint_url=settings.s3_endpoint_url,
         region=settings.s3_region,
         prefix=settings.s3_key_prefix or "",
-        credentials=settings.s3_credentials,
+        credentials=lambda: settings.credentials(settings.s3_access_key_ref, settings.s3_secret_key_ref),
         storage_class=settings.s3_storage_class,
         sse=settings.s3_sse,
         multipart_threshold=settings.s3_multipart_threshold_bytes,

@@ -23,7 +23,7 @@ from artifactstore.objects.durability import FileSystem, sync_each, sync_path
 from artifactstore.objects.files import write_new, write_stream
 from artifactstore.objects.local import LocalBackend
 from artifactstore.reader import fill_from, open_object
-from artifactstore.workers import Job, Workers
+from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,14 +118,36 @@ def _write_files(
         function="artifactstore.export:writing_worker" if stored.folder else "",
         arguments=(stored.folder, root),
         descriptors=(root,),
+        threads=0 if stored.folder else NETWORK_THREADS,
     )
     done = size = 0
     with Workers(job) as workers:
-        for run, written in workers.spread(files[at : at + _RUN] for at in range(0, len(files), _RUN)):
+        for run, written in _written(workers, files, write, side_by_side=not stored.folder):
             done += len(run)
             size += written
             if on_progress is not None:
                 on_progress(Progress(done, size))
+
+
+def _written(
+    workers: Workers[list[Wanted], int],
+    files: list[Wanted],
+    write: Callable[[list[Wanted]], int],
+    *,
+    side_by_side: bool,
+) -> Iterator[tuple[list[Wanted], int]]:
+    """Write all files.
+
+    Args:
+        side_by_side: over a network; large ones come last then, alone, since each wants megabytes of memory.
+    """
+    if not side_by_side:
+        yield from workers.spread(files[at : at + _RUN] for at in range(0, len(files), _RUN))
+        return
+    yield from workers.spread([file] for file in files if file[1] < SMALL_FILE)
+    for file in files:
+        if file[1] >= SMALL_FILE:
+            yield [file], write([file])
 
 
 def writing_worker(folder: str, root: int) -> Callable[[list[Wanted]], int]:

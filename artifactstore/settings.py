@@ -300,21 +300,21 @@ class Settings:
             described.append(SettingValue(name, HIDDEN, self._origin(name)))
         return tuple(described)
 
-    def s3_credentials(self) -> tuple[str, str] | None:
-        """The access key and the secret key, read now; None leaves them to the chain of the AWS tools.
+    def credentials(self, access: SecretRef | None, secret: SecretRef | None) -> tuple[str, str] | None:
+        """An access key and a secret key, read now; None leaves them to the chain of the AWS tools.
 
         Raises:
             SettingsError: only one of them is configured, or one cannot be read.
         """
-        if self.s3_access_key_ref is None and self.s3_secret_key_ref is None:
+        if access is None and secret is None:
             return None
-        if self.s3_access_key_ref is None or self.s3_secret_key_ref is None:
+        if access is None or secret is None:
             raise SettingsError(
                 "only one of ARTIFACTSTORE_S3_ACCESS_KEY_REF and ARTIFACTSTORE_S3_SECRET_KEY_REF is set",
                 hint="set both, or neither to use what the AWS tools use",
             )
         environ = {**self.referenced, **os.environ}
-        return read_secret(self.s3_access_key_ref, environ), read_secret(self.s3_secret_key_ref, environ)
+        return read_secret(access, environ), read_secret(secret, environ)
 
     def _origin(self, name: str) -> str:
         return self.origins.get(name, "argument")

@@ -134,8 +134,9 @@ def health(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The answer is JSON in any case.")] = False,
 ) -> None:
-    """Say whether the store works; changes nothing, but for the probes of --deep.
+    """Say whether the store works.
 
+    Changes nothing; with --deep a probe is written and removed.
     Exits with 1 if it is degraded and with 10 if there is none.
     """
     from artifactstore.app import configured_health

@@ -159,7 +159,7 @@ def adopt(
     yes: options.Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Mark the place of a backend as this store's, whoever it belonged to.
+    """Take the place of a backend over, whoever it belonged to.
 
     For a marker that is lost, or a prefix that another store gives up. What lies there and is not in this
     store's log counts as orphaned from then on.

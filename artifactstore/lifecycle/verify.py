@@ -219,7 +219,7 @@ def run(
             after = batch[-1][1]
             distinct = {wanted.blake3: wanted for wanted, _ in batch if _is_sampled(wanted, budget, seed)}
             checked: list[tuple[StoredObject, str | None]] = []
-            for wanted, failure in _checked(workers, list(distinct.values()), _RUN if backend.folder else 1):
+            for wanted, failure in _checked(workers, backend, list(distinct.values())):
                 checked.append((wanted, failure))
                 count += 1
                 size += wanted.size
@@ -276,18 +276,26 @@ def checking_worker(folder: str) -> Callable[[list[tuple[bytes, bytes, int]]], l
 
 
 def _checked(
-    workers: Workers[list[StoredObject], list[str | None]], wanted: list[StoredObject], most: int
+    workers: Workers[list[StoredObject], list[str | None]], backend: Backend, wanted: list[StoredObject]
 ) -> Iterator[tuple[StoredObject, str | None]]:
     """Small objects some at a time; a large one, which uses all cores, by itself."""
-    for run, failures in workers.spread(_runs(wanted, most)):
-        yield from zip(run, failures, strict=True)
+    if backend.folder:
+        for run, failures in workers.spread(_runs(wanted)):
+            yield from zip(run, failures, strict=True)
+        return
+    for run, failures in workers.spread([entry] for entry in wanted if entry.size < SMALL_FILE):
+        yield run[0], failures[0]
+    # One after the other, since each wants many megabytes of memory.
+    for entry in wanted:
+        if entry.size >= SMALL_FILE:
+            yield entry, check(backend, entry)
 
 
-def _runs(wanted: list[StoredObject], most: int) -> Iterator[list[StoredObject]]:
+def _runs(wanted: list[StoredObject]) -> Iterator[list[StoredObject]]:
     run: list[StoredObject] = []
     for entry in wanted:
         run.append(entry)
-        if len(run) == most or sum(each.size for each in run) >= SMALL_FILE:
+        if len(run) == _RUN or sum(each.size for each in run) >= SMALL_FILE:
             yield run
             run = []
     if run:

@@ -26,30 +26,47 @@ class _Meaning:
 
 
 _BAD_KEYS = _Meaning(
-    "bad-credentials",
-    "the access key or the secret key is not accepted",
-    "check ARTIFACTSTORE_S3_ACCESS_KEY_REF and ARTIFACTSTORE_S3_SECRET_KEY_REF",
+    code="bad-credentials",
+    what="the access key or the secret key is not accepted",
+    hint="check ARTIFACTSTORE_S3_ACCESS_KEY_REF and ARTIFACTSTORE_S3_SECRET_KEY_REF",
     access=True,
 )
 _DENIED = _Meaning(
-    "access-denied", "access is denied", "give the key the rights on bucket and prefix that the store needs",
+    code="access-denied",
+    what="access is denied",
+    hint="give the key the rights that the store needs",
     access=True,
-)  # fmt: skip
-_EXPIRED = _Meaning("credentials-expired", "the credentials have expired", "renew them", access=True)
-_NO_BUCKET = _Meaning("no-such-bucket", "there is no such bucket", "create it, or correct the name")
-_FULL = _Meaning("disk-full", "no space is left on the server", "free some space", retryable=True)
-_THROTTLED = _Meaning("throttled", "the server asks for fewer requests", "try again later", retryable=True)
-_BROKEN = _Meaning("server-error", "the server failed", "try again later", retryable=True)
-_CONFLICT = _Meaning("write-conflict", "another write of the same key was under way", retryable=True)
-_SKEW = _Meaning("clock-skew", "the clocks of this machine and of the server differ", "set the clock")
-_REDIRECT = _Meaning("wrong-region", "the bucket is somewhere else", "check endpoint and region")
-_CHECKSUM = _Meaning("bytes-damaged", "the bytes did not arrive as they were sent", retryable=True)
-_REFUSED = _Meaning("request-refused", "the server refuses the request")
+)
+_EXPIRED = _Meaning(
+    code="credentials-expired", what="the credentials have expired", hint="renew them", access=True
+)
+_NO_BUCKET = _Meaning(
+    code="no-such-bucket", what="there is no such bucket", hint="create it, or correct the name"
+)
+_FULL = _Meaning(
+    code="disk-full", what="no space is left on the server", hint="free some space", retryable=True
+)
+_THROTTLED = _Meaning(
+    code="throttled", what="the server asks for fewer requests", hint="try again later", retryable=True
+)
+_BROKEN = _Meaning(code="server-error", what="the server failed", hint="try again later", retryable=True)
+_CONFLICT = _Meaning(
+    code="write-conflict", what="another write of the same key was under way", retryable=True
+)
+_SKEW = _Meaning(
+    code="clock-skew", what="the clocks of this machine and of the server differ", hint="set the clock"
+)
+_REDIRECT = _Meaning(
+    code="wrong-region", what="the bucket is somewhere else", hint="check endpoint and region"
+)
+_CHECKSUM = _Meaning(code="bytes-damaged", what="the bytes did not arrive as they were sent", retryable=True)
+_REFUSED = _Meaning(code="request-refused", what="the server refuses the request")
 _NO_KEYS = _Meaning(
-    "no-credentials", "no credentials were found",
-    "set ARTIFACTSTORE_S3_ACCESS_KEY_REF and ARTIFACTSTORE_S3_SECRET_KEY_REF, or what the AWS tools read",
+    code="no-credentials",
+    what="no credentials were found",
+    hint="set ARTIFACTSTORE_S3_ACCESS_KEY_REF and ARTIFACTSTORE_S3_SECRET_KEY_REF",
     access=True,
-)  # fmt: skip
+)
 
 # Source: Amazon S3 API reference, "Error responses"; the names that Ceph RGW, MinIO and SeaweedFS use too.
 _BY_CODE = {
@@ -79,7 +96,9 @@ _BY_CODE = {
     "BadDigest": _CHECKSUM,
     "XAmzContentSHA256Mismatch": _CHECKSUM,
     "IncompleteBody": _CHECKSUM,
-    "RequestTimeout": _Meaning("timeout", "the server waited too long for the bytes", retryable=True),
+    "RequestTimeout": _Meaning(
+        code="timeout", what="the server waited too long for the bytes", retryable=True
+    ),
 }
 _BY_STATUS = {
     301: _REDIRECT,
@@ -143,19 +162,27 @@ def _without_answer(error: BaseException, place: str) -> Exception:
     if names & {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}:
         return _error(_NO_KEYS, place, "")
     if any(isinstance(each, socket.gaierror) for each in kinds) or "ClientConnectorDNSError" in names:
-        meaning = _Meaning("unknown-host", "its host name is unknown", "check the endpoint", retryable=True)
+        meaning = _Meaning(
+            code="unknown-host", what="its host name is unknown", hint="check the endpoint", retryable=True
+        )
     elif any(isinstance(each, ssl.SSLError) for each in kinds) or "SSLError" in names:
         hint = "check scheme and certificate; AWS_CA_BUNDLE names a file of further certificates"
-        meaning = _Meaning("tls-failed", "no trusted https connection", hint)
+        meaning = _Meaning(code="tls-failed", what="no trusted https connection", hint=hint)
     elif any(isinstance(each, ConnectionRefusedError) for each in kinds) or "Connect call failed" in text:
         hint = "start the server, or check the endpoint"
-        meaning = _Meaning("connection-refused", "nobody accepts connections there", hint, retryable=True)
+        meaning = _Meaning(
+            code="connection-refused", what="nobody accepts connections there", hint=hint, retryable=True
+        )
     elif any(isinstance(each, TimeoutError) for each in kinds) or "ReadTimeoutError" in names:
-        meaning = _Meaning("timeout", "no answer in time", "try again later", retryable=True)
+        meaning = _Meaning(code="timeout", what="no answer in time", hint="try again later", retryable=True)
     elif names & {"HTTPClientError", "ClientError", "ConnectionError", "EndpointConnectionError"}:
-        meaning = _Meaning("connection-lost", "the connection broke", "try again", retryable=True)
+        meaning = _Meaning(
+            code="connection-lost", what="the connection broke", hint="try again", retryable=True
+        )
     else:
-        meaning = _Meaning("backend-failed", f"the call failed with {type(error).__name__}", retryable=True)
+        meaning = _Meaning(
+            code="unexpected-failure", what=f"the call failed with {type(error).__name__}", retryable=True
+        )
     return _error(meaning, place, "")
 
 

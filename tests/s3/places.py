@@ -6,6 +6,7 @@ import re
 import subprocess
 import uuid
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -97,8 +98,13 @@ class Place:
     prefix: str = field(default_factory=lambda: f"tests/{uuid.uuid4().hex[:8]}")
     opened: list[Service] = field(default_factory=list)
 
+    @cached_property
+    def own(self) -> Service:
+        """The test's own connection, to look and to do damage."""
+        return self.service()
+
     def service(self, **changed: Any) -> Service:
-        """A connection to the place.
+        """A new connection to the place.
 
         Args:
             changed: of `S3Config`.
@@ -117,17 +123,17 @@ class Place:
 
     def all_keys(self) -> list[str]:
         """Everything that lies there."""
-        return [found.key for found in self.service().entries("")]
+        return [found.key for found in self.own.entries("")]
 
     def unfinished(self) -> list[tuple[str, str]]:
         """Uploads that nobody has completed."""
-        return list(self.service().unfinished("", 1 << 62))
+        return list(self.own.unfinished("", 1 << 62))
 
     def overwrite(self, key: str, data: bytes) -> None:
         """Damage an object."""
         import hashlib
 
-        self.service().put(key, data, sha256=hashlib.sha256(data).digest(), replace=True)
+        self.own.put(key, data, sha256=hashlib.sha256(data).digest(), replace=True)
 
     def close(self) -> None:
         """Close all connections."""

@@ -70,11 +70,11 @@ def test_a_pushed_directory_comes_back(remote: Store, place: Place, tree: Path, 
 def test_what_is_there_is_not_sent_again(remote: Store, place: Place, tree: Path) -> None:
     (tree / "large.bin").write_bytes(incompressible(PART + 1))
     first = remote.push(tree, **SAID)
-    before = {found.key: found.written_at for found in place.service().entries("blake3/")}
+    before = {found.key: found.written_at for found in place.own.entries("blake3/")}
     again = remote.push(tree, **{**SAID, "name": "again"})
     assert first.ingest.new_object_count == len(before) - 1
     assert again.ingest.new_object_count == 0
-    after = {found.key: found.written_at for found in place.service().entries("blake3/")}
+    after = {found.key: found.written_at for found in place.own.entries("blake3/")}
     assert after == {**after, **before}
     assert len(after) == len(before) + 1
 
@@ -178,7 +178,7 @@ def test_reading_falls_back_to_another_backend(remote: Store, home: Home, place:
     package = remote.push(tree, **SAID).package.package_id
     remote.copy(source=REMOTE, target="local", **ACTOR)
     key = key_of(TREE["README.md"])
-    place.service().delete(key)
+    place.own.delete(key)
     assert remote.read_file(package, "README.md") == TREE["README.md"]
     (home.objects / key).unlink()
     with refused(ObjectNotFoundError, "object-not-found"):
@@ -214,7 +214,7 @@ def test_a_place_that_holds_something_is_not_claimed(place: Place, home: Home, t
 
 def test_a_lost_marker_is_noticed(remote: Store, place: Place, tree: Path) -> None:
     remote.push(tree, **SAID)
-    place.service().delete("artifactstore.json")
+    place.own.delete("artifactstore.json")
     with refused(BackendError, "backend-missing"):
         remote.gc(**ACTOR)
     assert remote.health().status == "degraded"
