@@ -155,7 +155,7 @@ class S3Service:
             try:
                 return self._call(method, IfNoneMatch="*", **arguments)
             except BackendError as error:
-                if "501" not in error.message and "NotImplemented" not in error.message:
+                if error.code != "not-implemented":
                     raise
                 self._conditions = False
         return self._call(method, **arguments)

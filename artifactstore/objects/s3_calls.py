@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import random
 import threading
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from artifactstore.errors import BackendError
+from artifactstore.forks import watch
 from artifactstore.objects.s3_failures import translation
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     # The access key and the secret key; None leaves it to the chain of the AWS tools.
     Credentials = Callable[[], tuple[str, str] | None]
 
-_SLOWEST = 64 << 10  # bytes per second below which a transfer counts as hanging
+_SLOWEST = 256 << 10  # bytes per second below which a transfer counts as hanging
 _CONNECT_TIMEOUT = 5  # seconds
 _CONNECTIONS = 32
 _TRIES = 3  # of a call that the server asked to repeat
@@ -78,7 +78,7 @@ class S3Calls:
         self._config = config
         self._lock = threading.Lock()
         self._file_system: Any = None
-        self._pid = 0
+        watch(self)
 
     def call(self, method: str, *, size: int = 0, timeout: float | None = None, **arguments: Any) -> Any:
         """Make one call of the S3 API and wait for its answer.
@@ -115,29 +115,31 @@ class S3Calls:
 
     def _connected(self) -> Any:
         with self._lock:
-            if self._pid != os.getpid():
-                self._abandon()
-                self._file_system = None
             if self._file_system is None:
                 try:
                     self._file_system = _connect(self._config)
                 except ImportError:
                     hint = "install it with `pip install 'artifactstore[s3]'`"
                     raise BackendError("the package s3fs is missing", hint=hint, code="no-s3fs") from None
-                self._pid = os.getpid()
             return self._file_system
 
-    def _abandon(self) -> None:
-        """Leave the parent's connection alone after a fork: its loop has no thread here to close it."""
-        if self._file_system is not None:
+    def before_fork(self) -> None:
+        """Let nobody connect meanwhile."""
+        self._lock.acquire()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Leave the parent's connection alone in the child: its loop has no thread there to close it."""
+        if in_child and self._file_system is not None:
             # It would complain when it is freed, so it never is.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._file_system))
+            self._file_system = None
+        self._lock.release()
 
     def close(self) -> None:
         """Close the connections of this process."""
         with self._lock:
             file_system, self._file_system = self._file_system, None
-            if file_system is None or self._pid != os.getpid():
+            if file_system is None:
                 return
             creator = getattr(file_system, "_s3creator", None)
             if creator is not None:

@@ -61,6 +61,7 @@ _REDIRECT = _Meaning(
 )
 _CHECKSUM = _Meaning(code="bytes-damaged", what="the bytes did not arrive as they were sent", retryable=True)
 _REFUSED = _Meaning(code="request-refused", what="the server refuses the request")
+_NOT_BUILT = _Meaning(code="not-implemented", what="the server does not know this kind of request")
 _NO_KEYS = _Meaning(
     code="no-credentials",
     what="no credentials were found",
@@ -80,6 +81,7 @@ _BY_CODE = {
     "AccessDenied": _DENIED,
     "AllAccessDisabled": _DENIED,
     "RequestTimeTooSkewed": _SKEW,
+    "NotImplemented": _NOT_BUILT,
     "QuotaExceeded": _FULL,
     "XMinioStorageFull": _FULL,
     "InsufficientStorage": _FULL,
@@ -107,6 +109,7 @@ _BY_STATUS = {
     403: _DENIED,
     409: _CONFLICT,
     429: _THROTTLED,
+    501: _NOT_BUILT,
     503: _THROTTLED,
     507: _FULL,
 }
