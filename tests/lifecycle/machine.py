@@ -32,6 +32,7 @@ from artifactstore.model import FINALIZED, GARBAGE_COLLECTED, OPEN
 from lifecycle.harness import DAY, MICROSECONDS, SECOND, Life, delete, flip, truncate
 
 if TYPE_CHECKING:
+    from artifactstore import Store
     from artifactstore.events import Event
 
     Key = tuple[str, bytes]  # a backend and an object
@@ -85,6 +86,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.known: set[Key] = set()
         # Objects that no event names: a crash or an error has left them.
         self.orphans: set[Key] = set()
+        self.dropped: list[Store] = []
 
     @property
     def store(self) -> Any:
@@ -92,7 +94,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         return self.life.store
 
     def teardown(self) -> None:
-        self.store.close()
+        for store in (self.store, *self.dropped):
+            store.close()
         shutil.rmtree(self.root)
 
     # What the dictionary and the disk can tell
@@ -377,6 +380,8 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """The store is dropped without a word; what was committed is there, what was not is not."""
+        # Kept to the end: the collector would close it at a moment of its own choice.
+        self.dropped.append(self.store)
         self.life.store = self.life.open()
 
     # Promises
