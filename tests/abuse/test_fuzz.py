@@ -58,7 +58,7 @@ GROUPS = [
 @pytest.mark.parametrize(
     ("name", "doors", "inputs", "together", "parts"),
     GROUPS,
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=[f"{row[0]}-{row[1][0].name}" for row in GROUPS],
 )
 def test_wild_input_is_taken_rightly_or_refused(
     drill: Drill, name: str, doors: tuple[Door, ...], inputs: int, together: int, parts: int
