@@ -165,7 +165,7 @@ def ask_path(path: str) -> bool:
         except verify.ManifestError:
             assert not taken
     assert check_relative_path(path) == path
-    assert os.path.normpath(f"/root/{path}") == f"/root/{path}"
+    assert os.path.normpath(f"/export/{path}") == f"/export/{path}"
     assert all(is_safe(folder) for folder in parents(path))
     assert collision_key(path)
     return True
