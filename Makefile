@@ -5,6 +5,7 @@ VENV ?= .venv
 # What `make demo` pushes; empty: two packages of the running Python's own standard library.
 DIR ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 # How long `make fuzz` tries each parser.
 SECONDS ?= 60
 
@@ -18,7 +19,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' artifactstore/version
 STEM := artifactstore-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test drills drills-sample fuzz lint types wheel sbom release bench migrate migrate-fresh dev clean
+.PHONY: help demo test drills drills-sample mutants fuzz lint types wheel sbom release bench bench-check migrate migrate-fresh dev clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,10 +31,13 @@ test: $(VENV)/installed-test  ## run the whole suite but the slow drills
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 drills: $(VENV)/installed-test  ## run every drill in full and print the table of their figures; takes hours
-	$(BIN)/python -m pytest -m slow --full $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow --full --timeout=0 $(PYTEST_ARGS)
 
 drills-sample: $(VENV)/installed-test  ## run the seeded part of the drills that .ci/run runs
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+mutants: $(VENV)/installed-test  ## plant each known bug and print which drill turns red
+	PYTHONPATH=tests $(BIN)/python -m mutants
 
 lint: $(VENV)/installed-lint  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -56,11 +60,15 @@ sbom: wheel  ## list everything that an installation of the wheel brings, as Cyc
 
 release: sbom  ## wheel, source archive, list of contents, and their sums, below ./dist
 	cd dist && sha256sum $(STEM)* > SHA256SUMS
+
 fuzz: $(VENV)/installed-fuzz  ## fuzz each parser, led by coverage (SECONDS= for each; Python 3.11 or 3.12)
 	cd tests && $(abspath $(BIN))/python -m abuse.coverage_guided --seconds $(SECONDS)
 
 bench: $(VENV)/installed  ## compare with the peers that are installed, as ratios
-	$(BIN)/python -m benchmarks w1 w4 w2 w3 barrier log replay packages
+	$(BIN)/python -m benchmarks w1 w4 w2 w3 barrier log replay verify calls w5 $(BENCH_ARGS)
+
+bench-check: $(VENV)/installed  ## fail if a ratio is worse than the committed one (BENCH_ARGS=--quick: small sets, wide limit)
+	$(BIN)/python -m benchmarks.check $(BENCH_ARGS)
 
 migrate: $(VENV)/installed  ## bring ./var/artifactstore.db to this version, or make it
 	@$(BIN)/artifactstore migrate
@@ -70,8 +78,8 @@ migrate-fresh: $(VENV)/installed  ## drop the store below ./var and make an empt
 	@env -u ARTIFACTSTORE_API_URL ARTIFACTSTORE_DATABASE_URL=sqlite:///./var/artifactstore.db \
 	  ARTIFACTSTORE_STORAGE_LOCAL_ROOT=./var/storage $(BIN)/artifactstore init
 
-dev: $(VENV)/installed  ## start the HTTP shim
-	@echo "error: this version has no HTTP shim yet; use the command line or the library" >&2; exit 1
+dev: $(VENV)/installed  ## serve the store below ./var over HTTP on 127.0.0.1:8000
+	@exec $(BIN)/artifactstore serve
 
 clean:  ## remove the environment and what tools leave behind
 	rm -rf $(VENV) $(VENV)-release build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -82,6 +90,8 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 	$(PIP) -e '.[all]'
+	@# An install from the source tree compiles nothing; where Python may not, it would at each start.
+	$(BIN)/python -m compileall -q artifactstore
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed

@@ -5,17 +5,19 @@
 ...     store.push("results", name="nightly", producer="ci", subject="app", ...)
 
 The names below are the public ones; each is imported on first use, so that importing the package is cheap.
+
+PYTEST_DONT_REWRITE: a program may import this and run pytest afterwards, which would warn, or fail.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from artifactstore.version import __version__
 
+TYPE_CHECKING = False  # all that is needed of `typing`, which is slow to import
 if TYPE_CHECKING:
     from artifactstore.app import open  # noqa: A004 - `artifactstore.open`, as `gzip.open`
     from artifactstore.check import check_directory
+    from artifactstore.client import Client
     from artifactstore.digest import Digest
     from artifactstore.errors import (
         AccessError,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     )
     from artifactstore.events import Event
     from artifactstore.ingest import Progress
+    from artifactstore.lifecycle.backup import BackupResult
     from artifactstore.lifecycle.copying import CopyResult
     from artifactstore.lifecycle.fsck import FsckResult
     from artifactstore.lifecycle.gc import GcPlan, GcResult
@@ -42,25 +45,31 @@ if TYPE_CHECKING:
     from artifactstore.lifecycle.policy import RetentionPolicy
     from artifactstore.lifecycle.repair import RepairResult
     from artifactstore.lifecycle.verify import VerifyResult
+    from artifactstore.linkage.message import LinkageRequest
     from artifactstore.manifest import Manifest, ManifestFile, ManifestPackage
     from artifactstore.model import (
-        CheckResult,
-        ComponentHealth,
         Explanation,
-        ExportResult,
         File,
         FileHit,
-        Health,
         Hold,
-        IngestResult,
+        Linkage,
+        MetadataSchema,
         Package,
         Page,
+        RetentionState,
+        Verification,
+    )
+    from artifactstore.results import (
+        CheckResult,
+        ComponentHealth,
+        ExportResult,
+        Health,
+        IngestResult,
         PushResult,
         ReplayResult,
-        RetentionState,
         SkippedFile,
         SweepResult,
-        Verification,
+        Violation,
     )
     from artifactstore.scan import Selection
     from artifactstore.store import Store
@@ -68,6 +77,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "app": ("open",),
     "check": ("check_directory",),
+    "client": ("Client",),
     "digest": ("Digest",),
     "errors": (
         "AccessError",
@@ -87,6 +97,7 @@ _HOMES = {
     ),
     "events": ("Event",),
     "ingest": ("Progress",),
+    "lifecycle.backup": ("BackupResult",),
     "lifecycle.copying": ("CopyResult",),
     "lifecycle.fsck": ("FsckResult",),
     "lifecycle.gc": (
@@ -97,25 +108,31 @@ _HOMES = {
     "lifecycle.policy": ("RetentionPolicy",),
     "lifecycle.repair": ("RepairResult",),
     "lifecycle.verify": ("VerifyResult",),
+    "linkage.message": ("LinkageRequest",),
     "manifest": ("Manifest", "ManifestFile", "ManifestPackage"),
     "model": (
-        "CheckResult",
         "Verification",
-        "SweepResult",
         "RetentionState",
         "Hold",
         "Explanation",
-        "ComponentHealth",
-        "ExportResult",
         "File",
         "FileHit",
-        "Health",
-        "IngestResult",
+        "Linkage",
+        "MetadataSchema",
         "Package",
         "Page",
+    ),
+    "results": (
+        "CheckResult",
+        "ComponentHealth",
+        "ExportResult",
+        "Health",
+        "IngestResult",
         "PushResult",
         "ReplayResult",
         "SkippedFile",
+        "SweepResult",
+        "Violation",
     ),
     "scan": ("Selection",),
     "store": ("Store",),
@@ -125,8 +142,10 @@ __all__ = [
     "AccessError",
     "ArtifactStoreError",
     "BackendError",
+    "BackupResult",
     "BusyError",
     "CheckResult",
+    "Client",
     "ComponentHealth",
     "ConflictError",
     "CopyResult",
@@ -145,9 +164,12 @@ __all__ = [
     "IngestResult",
     "IntegrityError",
     "InvalidInputError",
+    "Linkage",
+    "LinkageRequest",
     "Manifest",
     "ManifestFile",
     "ManifestPackage",
+    "MetadataSchema",
     "NotFoundError",
     "ObjectNotFoundError",
     "OrphanResult",
@@ -169,6 +191,7 @@ __all__ = [
     "SweepResult",
     "Verification",
     "VerifyResult",
+    "Violation",
     "__version__",
     "check_directory",
     "open",
@@ -176,10 +199,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module
-
     for home, names in _HOMES.items():
         if name in names:
+            # Not for each `from artifactstore import <module>`, which asks here first.
+            from importlib import import_module
+
             return getattr(import_module(f"artifactstore.{home}"), name)
     raise AttributeError(f"module 'artifactstore' has no attribute {name!r}")
 

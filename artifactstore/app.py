@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING
 
 from artifactstore.database import BUSY_TIMEOUT, Database
 from artifactstore.errors import SettingsError
-from artifactstore.health import probe
 from artifactstore.lifecycle.policy import read_policy
 from artifactstore.moment import system_clock
 from artifactstore.objects.local import LocalBackend
 from artifactstore.paths import printable
+from artifactstore.setting_values import mask_url
 from artifactstore.settings import default_env_file, load_settings
 from artifactstore.store import Store
 
 if TYPE_CHECKING:
+    from artifactstore.any_store import AnyStore
     from artifactstore.lifecycle.policy import RetentionPolicy
-    from artifactstore.model import Health
     from artifactstore.moment import Clock, IdSource
+    from artifactstore.objects.backend import Backend
     from artifactstore.registry import Registry
+    from artifactstore.results import Health
     from artifactstore.settings import Settings
 
 DATABASE_NAME = "artifactstore.db"
 OBJECTS_NAME = "storage"
 LOCAL = "local"  # id of the backend in a local directory
+S3 = "s3"
 
 
 def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
@@ -66,6 +69,24 @@ def open(  # noqa: A001 - `artifactstore.open`, as `gzip.open`
     )
 
 
+def open_anywhere(root: str | os.PathLike[str] | None = None, *, create: bool = True) -> AnyStore:
+    """Open the store in a directory, or the one that the environment names: here, or behind an HTTP API.
+
+    Args:
+        create: make the store if it is not there and is one of this machine; False refuses.
+    Raises:
+        as `open`.
+    """
+    if root is not None:
+        return open(root, create=create)
+    settings = load_settings()
+    if settings.api_url is None:
+        return open_configured(settings, create=create)
+    from artifactstore.client.client import Client
+
+    return Client(settings.api_url, settings.api_token)
+
+
 def open_configured(
     settings: Settings,
     *,
@@ -79,14 +100,16 @@ def open_configured(
     Raises:
         as `Store.open`; also SettingsError if they ask for what this version does not have.
     """
-    _refuse_unbuilt(settings)
     _refuse_shared_roots(settings)
-    policy = settings.retention_config_path
+    backends = configured_backends(settings)
+    first = LOCAL if LOCAL in backends else next(iter(backends))
     return Store.open(
         settings.database_path,
-        settings.storage_local_root,
-        further=settings.storage_urls,
-        policy=None if policy is None else read_policy(policy),
+        backends.pop(first),
+        further=backends,
+        default_backend=settings.storage_default_backend,
+        routes=settings.storage_backend_routes,
+        policy=_configured_policy(settings),
         create=create,
         clock=clock,
         new_id=new_id,
@@ -94,19 +117,69 @@ def open_configured(
     )
 
 
-def _refuse_unbuilt(settings: Settings) -> None:
-    """A setting that would be ignored is refused: evidence must not go where nobody expects it."""
-    if settings.storage_backends != (LOCAL,) or settings.storage_default_backend != LOCAL:
+def _configured_policy(settings: Settings) -> RetentionPolicy | None:
+    path = settings.retention_config_path
+    return None if path is None else read_policy(path)
+
+
+def configured_backends(settings: Settings) -> dict[str, Backend]:
+    """The backends that the settings name, by id; nothing is opened yet.
+
+    Raises:
+        SettingsError: something is missing.
+    """
+    backends: dict[str, Backend] = {}
+    for backend_id in (*settings.storage_backends, *settings.storage_urls):
+        if backend_id in backends:
+            continue
+        place = settings.storage_urls.get(backend_id)
+        if backend_id == LOCAL:
+            backends[LOCAL] = LocalBackend(os.fspath(settings.storage_local_root))
+        elif backend_id == S3:
+            backends[S3] = _s3_backend(settings)
+        elif isinstance(place, Path):
+            backends[backend_id] = LocalBackend(os.fspath(place), backend_id=backend_id)
+        else:
+            from artifactstore.objects.file_system import FileSystemService
+            from artifactstore.objects.remote import RemoteBackend
+
+            url = str(place)
+            service = FileSystemService(url, settings.storage_options.get(backend_id), name=mask_url(url))
+            backends[backend_id] = RemoteBackend(service, backend_id=backend_id)
+    return backends
+
+
+def _s3_backend(settings: Settings) -> Backend:
+    from artifactstore.objects.remote import RemoteBackend
+    from artifactstore.objects.s3.config import S3Config
+    from artifactstore.objects.s3.service import S3Service
+
+    if settings.s3_bucket is None:
         raise SettingsError(
-            "this version has the backend 'local' only",
-            hint="unset ARTIFACTSTORE_STORAGE_BACKENDS and ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND",
+            "the backend 's3' has no bucket",
+            hint="set ARTIFACTSTORE_S3_BUCKET, or take s3 out of ARTIFACTSTORE_STORAGE_BACKENDS",
         )
+    config = S3Config(
+        bucket=settings.s3_bucket,
+        endpoint_url=settings.s3_endpoint_url,
+        region=settings.s3_region,
+        prefix=settings.s3_key_prefix or "",
+        credentials=lambda: settings.credentials(settings.s3_access_key_ref, settings.s3_secret_key_ref),
+        storage_class=settings.s3_storage_class,
+        sse=settings.s3_sse,
+        object_lock=None if settings.s3_object_lock == "off" else settings.s3_object_lock.upper(),
+        multipart_threshold=settings.s3_multipart_threshold_bytes,
+        part_size=settings.s3_multipart_chunk_bytes,
+    )
+    return RemoteBackend(S3Service(config), backend_id=S3)
 
 
 def _refuse_shared_roots(settings: Settings) -> None:
     """Two backends in one directory would count its one copy of the bytes twice."""
     owners: dict[str, str] = {}
     for backend_id, root in {LOCAL: settings.storage_local_root, **settings.storage_urls}.items():
+        if isinstance(root, str):
+            continue
         owner = owners.setdefault(os.path.realpath(root), backend_id)
         if owner != backend_id:
             raise SettingsError(
@@ -120,17 +193,24 @@ def configured_database(settings: Settings) -> Database:
     return Database(os.fspath(settings.database_path))
 
 
-def configured_health(settings: Settings) -> Health:
-    """The health of the store that the settings name, also when it cannot be opened. Changes nothing."""
+def configured_health(settings: Settings, *, deep: bool = False) -> Health:
+    """The health of the store that the settings name, also when it cannot be opened. Changes nothing.
+
+    Args:
+        deep: also write a probe into each remote backend and remove it.
+    Raises:
+        SettingsError: the retention policy is wrong, without which no other command works either.
+    """
+    from artifactstore.health import probe
+
+    _configured_policy(settings)
     database = configured_database(settings)
-    backends = [LocalBackend(os.fspath(settings.storage_local_root))]
-    backends += [
-        LocalBackend(os.fspath(root), backend_id=backend_id)
-        for backend_id, root in settings.storage_urls.items()
-    ]
+    backends = configured_backends(settings).values()
     try:
-        return probe(database, backends, system_clock)
+        return probe(database, backends, system_clock, deep=deep)
     finally:
+        for backend in backends:
+            backend.close()
         database.close()
 
 

@@ -7,12 +7,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from artifactstore import manifest as manifests
-from artifactstore.errors import AccessError, InvalidInputError
+from artifactstore.errors import AccessError, ArtifactStoreError, IntegrityError, InvalidInputError
 from artifactstore.local_files import check_local_path, read_whole
 from artifactstore.manifest import Manifest
-from artifactstore.model import CheckResult
+from artifactstore.os_errors import TOO_MANY_FILES, release, translation
 from artifactstore.paths import printable
-from artifactstore.sources import file_digests
+from artifactstore.results import CheckResult
+from artifactstore.sources import file_digests, unreadable
 from artifactstore.workers import Job, Workers
 
 if TYPE_CHECKING:
@@ -36,7 +37,24 @@ def load_manifest(manifest: Manifest | bytes | str | os.PathLike[str]) -> Manife
         return manifest
     if isinstance(manifest, bytes):
         return manifests.decode(manifest)
-    return manifests.decode(read_manifest(os.fspath(manifest)))
+    path = os.fspath(manifest)
+    return decode_manifest(read_manifest(path), path)
+
+
+def decode_manifest(data: bytes, path: str) -> Manifest:
+    """A manifest from the bytes that a file held.
+
+    Raises:
+        IntegrityError: they are none; names the file.
+    """
+    try:
+        return manifests.decode(data)
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"{printable(path)} is no manifest, or a damaged one: {error.message}",
+            hint="name the manifest.cbor of an export",
+            code=error.code,
+        ) from error
 
 
 def read_manifest(path: str) -> bytes:
@@ -49,10 +67,8 @@ def read_manifest(path: str) -> bytes:
     name = printable(path)
     try:
         return read_whole(check_local_path(path), limit=manifests.MAX_SIZE)
-    except PermissionError as error:
-        raise AccessError(f"cannot read the manifest {name}: permission denied") from error
     except OSError as error:
-        raise InvalidInputError(f"cannot read the manifest {name}: {error.strerror}") from error
+        raise unreadable(error, f"the manifest {name}") from error
 
 
 def check_directory(
@@ -85,7 +101,7 @@ def check_directory(
         plain = [(file.relative_path, file.size, file.blake3, file.sha256) for file in loaded.files]
         changed += _changed(descriptor, [expected for expected in plain if found.get(expected[0])])
     finally:
-        os.close(descriptor)
+        release(descriptor)
     return CheckResult(
         file_count=len(listed),
         total_size=loaded.total_size,
@@ -110,7 +126,13 @@ def _open_folder(path: str, *, root: int | None = None) -> int:
     try:
         return os.open(path, flags, dir_fd=root)
     except OSError as error:
-        raise AccessError(f"cannot list {printable(path)}: {error.strerror}") from error
+        raise _unlistable(error, path) from error
+
+
+def _unlistable(error: OSError, path: str) -> ArtifactStoreError:
+    if error.errno in TOO_MANY_FILES:
+        return translation(error, printable(path))
+    return AccessError(f"cannot list {printable(path)}: {error.strerror}")
 
 
 def walk_files(root: int) -> Iterator[tuple[str, bool]]:
@@ -127,9 +149,9 @@ def walk_files(root: int) -> Iterator[tuple[str, bool]]:
                 else:
                     yield path, entry.is_file(follow_symlinks=False)
         except OSError as error:
-            raise AccessError(f"cannot list {printable(folder or '.')}: {error.strerror}") from error
+            raise _unlistable(error, folder or ".") from error
         finally:
-            os.close(descriptor)
+            release(descriptor)
 
 
 def _changed(root: int, expected: list[Expected]) -> Iterator[str]:
@@ -163,7 +185,9 @@ def _is_intact(root: int, path: str, size: int, blake3: bytes, sha256: bytes) ->
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, dir_fd=root)
-    except OSError:
+    except OSError as error:
+        if error.errno in TOO_MANY_FILES:
+            raise translation(error, printable(path)) from error  # it says nothing about the file
         return False
     try:
         status = os.fstat(descriptor)
@@ -174,4 +198,4 @@ def _is_intact(root: int, path: str, size: int, blake3: bytes, sha256: bytes) ->
     except OSError:
         return False
     finally:
-        os.close(descriptor)
+        release(descriptor)

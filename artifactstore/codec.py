@@ -120,8 +120,12 @@ def decode_sequence(encodings: Sequence[bytes]) -> Sequence[Value]:
     Raises:
         IntegrityError: they are not one item each.
     """
+    try:
+        joined = b"".join(encodings)
+    except TypeError as error:  # a damaged page may have anything in its place
+        raise IntegrityError("not CBOR: no bytes", code="not-canonical") from error
     # A null at the end: with an item too many in between, something else stands in its place.
-    values = decode_trusted(array_head(len(encodings) + 1) + b"".join(encodings) + b"\xf6")
+    values = decode_trusted(array_head(len(encodings) + 1) + joined + b"\xf6")
     if not isinstance(values, list) or values.pop() is not None:
         raise IntegrityError("not CBOR: an encoding holds more than one item", code="not-canonical")
     return values

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from artifactstore import events, views
+from artifactstore import event_log, views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
+    from types import TracebackType
 
     from artifactstore.database import Connection, Database
     from artifactstore.events import Draft, Event
@@ -44,7 +44,7 @@ class Transaction:
         last = None
         stream = iter(drafts)
         while batch := list(islice(stream, _BATCH)):
-            appended = events.append(
+            appended = event_log.append(
                 self.connection, batch, actor=self.actor, recorded_at=self.recorded_at, new_id=self.new_id
             )
             views.apply(self.connection, appended)
@@ -54,15 +54,38 @@ class Transaction:
         return last
 
 
-@contextlib.contextmanager
-def transaction(database: Database, *, actor: str, clock: Clock, new_id: IdSource) -> Iterator[Transaction]:
-    """Begin the write transaction of a public call.
+class transaction:  # noqa: N801 - used like the functions of contextlib; not a generator, see `Turn`
+    """The write transaction of a public call.
 
+    Args:
+        shares: as in `Database.write`.
     Raises:
         BusyError: another writer held the store for longer than the timeout; nothing was changed.
     Crash: before the commit nothing has happened; after it everything has.
     """
-    with database.write() as connection:
-        # A clock that was set back must not make the log run backwards.
-        recorded_at = max(clock(), events.newest_moment(connection))
-        yield Transaction(connection, actor, recorded_at, new_id)
+
+    def __init__(
+        self, database: Database, *, actor: str, clock: Clock, new_id: IdSource, shares: bool
+    ) -> None:
+        self._write = database.write(shares=shares)
+        self._actor = actor
+        self._clock = clock
+        self._new_id = new_id
+
+    def __enter__(self) -> Transaction:
+        connection = self._write.__enter__()
+        try:
+            # A clock that was set back must not make the log run backwards.
+            recorded_at = max(self._clock(), event_log.newest_moment(connection))
+            return Transaction(connection, self._actor, recorded_at, self._new_id)
+        except BaseException as error:
+            self._write.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._write.__exit__(kind, error, traceback)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import apsw
@@ -20,15 +18,18 @@ import apsw
 from artifactstore import acknowledged, forks, schema
 from artifactstore.errors import (
     AccessError,
-    ArtifactStoreError,
     BackendError,
-    BusyError,
     IntegrityError,
     StateError,
     StoreNotFoundError,
 )
+from artifactstore.group_commit import Write
 from artifactstore.local_files import check_local_path
+from artifactstore.medium import is_sealed
 from artifactstore.objects.durability import make_folders, sync_path
+from artifactstore.os_errors import release, translation
+from artifactstore.sqlite_errors import Translating, may_be_written
+from artifactstore.turns import Turn, WritersTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +42,10 @@ Connection = apsw.Connection
 
 BUSY_TIMEOUT = 30.0  # seconds a writer waits for the others
 PARTIAL = ".partial"  # ends the name of a backup that is not finished
+_PAGES_AT_ONCE = 1000  # of a backup; between two steps it can be interrupted
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two checkpoints racing with a commit may lose the commit
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
+_SEALED_FLAGS = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW | apsw.SQLITE_OPEN_URI
 
 
 class Database:
@@ -70,12 +73,11 @@ class Database:
         forks.watch(self)
 
     def _begin(self) -> None:
-        self._write_lock = threading.Lock()
+        self._turns = WritersTurns(self.path, self._busy_timeout)
         self._pool = threading.Condition()
         self._reading = 0  # connections at work beside the writer's
         self._readers: list[Connection] = []
         self._writer: Connection | None = None
-        self._lock_descriptor: int | None = None
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -83,7 +85,7 @@ class Database:
 
     def before_fork(self) -> None:
         """Close every connection; see `forks`. Waits for those at work, at most as long as a writer."""
-        self._rests = self._write_lock.acquire(timeout=self._busy_timeout)
+        self._rests = self._turns.pause(self)
         self._pool.acquire()
         self._pool.wait_for(lambda: self._reading == 0, timeout=self._busy_timeout)
         self._close_connections(writer=self._rests)
@@ -91,14 +93,12 @@ class Database:
     def after_fork(self, *, in_child: bool) -> None:
         """Go on; the child with nothing of its parent's, of which it must not even close a connection."""
         if in_child:
-            if self._lock_descriptor is not None:
-                os.close(self._lock_descriptor)
+            self._turns.close()
             self._inherited = self._writer
             self._begin()
             return
         self._pool.release()
-        if self._rests:
-            self._write_lock.release()
+        self._turns.give(self)
 
     # Opening
 
@@ -113,11 +113,14 @@ class Database:
         except FileNotFoundError:
             return False
         except OSError as error:
+            if error.errno == errno.EIO:
+                raise translation(error, f"the database {self.path}") from error
             message = f"cannot look at the database {self.path}: {error.strerror}"
             raise AccessError(message) from error
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise _not_a_store(self.path, "it is a device, a FIFO or a socket")
-        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a FIFO or a socket"
+            raise _not_a_store(self.path, f"it is {kind}")
+        if status.st_nlink > 1:
             # SQLite names its log after the file: there would be two logs, each without the other's rows.
             message = f"the database {self.path} has {status.st_nlink} names (hard links)"
             raise StateError(message, hint="remove the others, or use a copy", code="database-linked")
@@ -138,32 +141,32 @@ class Database:
         Returns:
             True if this call made the store, False if another one had.
         """
-        with _translated(self.path):
+        with Translating(self.path):
             make_folders(os.path.dirname(self.path))
             with contextlib.suppress(FileExistsError):
                 # SQLite would make it readable for all; -wal and -shm take its mode.
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            with self._writers_turn() as lock_file:
-                connection = self._connect()
-                try:
-                    if connection.pragma("user_version") or connection.pragma("application_id"):
-                        return False
-                    if connection.execute("SELECT count(*) FROM sqlite_schema").get:
-                        raise _not_a_store(self.path, "it holds another application's tables")
-                    connection.pragma("journal_mode", "wal")
-                    with _transaction(connection):
-                        for statement in (
-                            *schema.EVENT_STATEMENTS,
-                            *schema.VIEW_STATEMENTS,
-                            *schema.INDEX_STATEMENTS,
-                        ):
-                            connection.execute(schema.statement_text(statement))
-                        connection.pragma("application_id", schema.APPLICATION_ID)
-                        connection.pragma("user_version", schema.SCHEMA_VERSION)
-                        fill(connection)
-                    acknowledged.note(lock_file, acknowledged.newest(connection))
-                finally:
-                    connection.close()
+            with (
+                Turn(self._turns) as lock_file,
+                contextlib.closing(self._connect()) as connection,
+                Translating(self.path, connection),
+            ):
+                if connection.pragma("user_version") or connection.pragma("application_id"):
+                    return False
+                if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+                    raise _not_a_store(self.path, "it holds another application's tables")
+                connection.pragma("journal_mode", "wal")
+                with _transaction(connection):
+                    for statement in (
+                        *schema.EVENT_STATEMENTS,
+                        *schema.VIEW_STATEMENTS,
+                        *schema.INDEX_STATEMENTS,
+                    ):
+                        connection.execute(schema.statement_text(statement))
+                    connection.pragma("application_id", schema.APPLICATION_ID)
+                    connection.pragma("user_version", schema.SCHEMA_VERSION)
+                    fill(connection)
+                acknowledged.note(lock_file, acknowledged.newest(connection))
             sync_path(os.path.dirname(self.path), directory=True)
         return True
 
@@ -189,10 +192,10 @@ class Database:
             if application_id != schema.APPLICATION_ID:
                 raise _not_a_store(self.path, f"its application id is {application_id}")
             version = self._check_version(connection, views=views)
-            if not _log_is_whole(connection):
+            if not schema.log_is_whole(connection):
                 message = f"the event log of {self.path} has lost its table or its triggers"
                 raise IntegrityError(message, hint="restore a backup", code="schema-changed")
-            if views and not views_are_whole(connection):
+            if views and not schema.views_are_whole(connection):
                 message = f"the views of {self.path} are not those of a store"
                 raise IntegrityError(message, hint="run `artifactstore replay`", code="schema-changed")
         return version
@@ -202,7 +205,7 @@ class Database:
 
         SQLite believes such a commit once it finds all of it in the WAL, and does not sync it.
         """
-        with _translated(self.path), contextlib.suppress(FileNotFoundError):
+        with Translating(self.path), contextlib.suppress(FileNotFoundError):
             if os.stat(f"{self.path}-wal").st_size == 0:
                 return
             connection = self._connect()
@@ -224,11 +227,32 @@ class Database:
             raise StateError(message, hint="run `artifactstore migrate`", code="store-needs-migration")
         return version
 
-    def _connect(self) -> Connection:
-        connection = Connection(self.path, flags=_FLAGS)
-        with _closed_on_error(connection):
+    def _connect(self, **further: object) -> Connection:
+        """A new connection, set up; closed again if that fails.
+
+        Args:
+            further: pragmas and their values.
+        """
+        with Translating(self.path):
+            connection = Connection(*self._name_and_flags())
+        # The errors of the set-up are told by what the connection knows, so it is closed after that.
+        with _closed_on_error(connection), Translating(self.path, connection):
+            if connection.readonly("main") and may_be_written(self.path):
+                # SQLite makes do with reading when the system has refused writing for a moment.
+                raise BackendError(f"cannot open {self.path} for writing", hint="try again", retryable=True)
             self._configure(connection)
+            for name, value in further.items():
+                connection.pragma(name, value)
         return connection
+
+    def _name_and_flags(self) -> tuple[str, int]:
+        """How SQLite opens the file: on a sealed medium without locks and without files beside it."""
+        beside = any(os.path.lexists(f"{self.path}{suffix}") for suffix in ("-wal", "-shm", "-journal"))
+        if beside or not is_sealed(os.path.dirname(self.path)):
+            return self.path, _FLAGS
+        from urllib.parse import quote
+
+        return f"file:{quote(self.path)}?immutable=1", _SEALED_FLAGS
 
     def _configure(self, connection: Connection) -> None:
         connection.set_busy_timeout(int(self._busy_timeout * 1000))
@@ -249,27 +273,27 @@ class Database:
 
     # Reading
 
-    def translated(self) -> AbstractContextManager[None]:
+    def translated(self) -> AbstractContextManager[object]:
         """Turns what SQLite raises in the block into errors of ours, for those who go on after one."""
-        return _translated(self.path)
+        return Translating(self.path)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one unchanging state of the store until the block ends."""
-        with _translated(self.path), self._at_work():
+        with Translating(self.path) as translating, self._at_work():
             self._refuse_closed()
             try:
                 connection = self._readers.pop()
             except IndexError:
-                connection = self._connect()
-                connection.pragma("query_only", True)
+                connection = self._connect(query_only=True)
+            translating.connection = connection
             try:
                 connection.execute("BEGIN DEFERRED")
                 yield connection
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                if self._closed:
+                if self._closed or not _is_reusable(connection):
                     connection.close()
                 else:
                     self._readers.append(connection)
@@ -287,33 +311,41 @@ class Database:
 
     # Writing
 
-    @contextlib.contextmanager
-    def write(self, *, views: bool = True) -> Iterator[Connection]:
+    def write(self, *, views: bool = True, shares: bool = False) -> AbstractContextManager[Connection]:
         """The one write transaction: committed and durable when the block ends, undone when it raises.
 
         Args:
             views: as in `check`.
+            shares: it may be one transaction with such calls of other threads. Only for a short block that
+                does nothing outside the database: what it sees may be undone yet.
         Raises:
             BusyError: another writer held the store for longer than the timeout.
             StateError: another program has migrated the store since it was opened.
             IntegrityError: the log has lost events that were acknowledged.
         """
-        with _translated(self.path), self._writers_turn() as lock_file:
-            if self._writer is None:
-                writer = self._connect()
-                with _closed_on_error(writer):
-                    # A restored backup comes with a rollback journal, under which FULL can lose a commit.
-                    writer.pragma("journal_mode", "wal")
-                self._writer = writer
-            with _transaction(self._writer) as connection:
-                # This program would fill the views as its own version has them.
-                self._check_version(connection, views=views)
-                what = acknowledged.lost(connection, acknowledged.noted(lock_file))
-                if what is not None:
-                    raise _shortened(self.path, what)
-                yield connection
-                newest = acknowledged.newest(connection)
-            acknowledged.note(lock_file, newest)
+        self._refuse_closed()
+        return Write(
+            self.path,
+            self._turns,
+            lambda translating, lock_file: self._begin_write(translating, lock_file, views=views),
+            shares=shares,
+        )
+
+    def _begin_write(self, translating: Translating, lock_file: int, *, views: bool) -> Connection:
+        if self._writer is not None and not _is_reusable(self._writer):
+            self._writer.close()
+            self._writer = None
+        if self._writer is None:
+            # A restored backup comes with a rollback journal, under which FULL can lose a commit.
+            self._writer = self._connect(journal_mode="wal")
+        connection = translating.connection = self._writer
+        connection.execute("BEGIN IMMEDIATE")
+        # This program would fill the views as its own version has them.
+        self._check_version(connection, views=views)
+        what = acknowledged.lost(connection, acknowledged.noted(lock_file))
+        if what is not None:
+            raise _shortened(self.path, what)
+        return connection
 
     def last_acknowledged(self) -> acknowledged.Head | None:
         """The last event that a caller was told of; None if that is not known."""
@@ -322,51 +354,8 @@ class Database:
             try:
                 return acknowledged.noted(descriptor)
             finally:
-                os.close(descriptor)
+                release(descriptor)
         return None
-
-    @contextlib.contextmanager
-    def _writers_turn(self) -> Iterator[int]:
-        """Wait for the turn and keep it until the block ends; gives the descriptor of the lock file."""
-        self._refuse_closed()
-        deadline = time.monotonic() + self._busy_timeout
-        if not self._write_lock.acquire(timeout=self._busy_timeout):
-            raise _busy(self.path, self._busy_timeout)
-        try:
-            if self._lock_descriptor is None:
-                self._lock_descriptor = os.open(
-                    f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-                )
-            descriptor = self._lock_descriptor
-            self._wait_for_lock_file(descriptor, deadline)
-            try:
-                yield descriptor
-            finally:
-                self._give_back(descriptor)
-        finally:
-            self._write_lock.release()
-
-    def _give_back(self, descriptor: int) -> None:
-        """Unlock the lock file. What was committed is committed: this must not raise."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        except OSError:
-            self._lock_descriptor = None
-            with contextlib.suppress(OSError):
-                os.close(descriptor)  # which gives the lock back as well
-
-    def _wait_for_lock_file(self, descriptor: int, deadline: float) -> None:
-        pause = 0.0005
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise _busy(self.path, self._busy_timeout) from None
-                time.sleep(pause)
-                pause = min(pause * 2, 0.01)
-            else:
-                return
 
     # Maintenance
 
@@ -377,47 +366,55 @@ class Database:
                 status = os.stat(f"{self.path}{suffix}")
                 yield status.st_dev, status.st_ino
 
-    def backup(self, path: str) -> None:
+    def backup(self, path: str, *, examine: Callable[[str], None] | None = None) -> None:
         """Copy the whole database with SQLite's own backup, durable on return; readers and writers go on.
 
         Args:
-            path: a new file; it must not exist.
-        Crash: leaves `<path>.partial`, never half a backup under its name.
+            path: a new file in a real folder; it must not exist.
+            examine: looks at the finished copy, at another path, before it gets its name; may refuse it.
+        Crash: leaves `<path>.<random>.partial`, never half a backup under its name.
         """
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        partial = f"{path}{PARTIAL}"
-        with _translated(self.path), self._at_work():
+        partial = f"{path}.{os.urandom(4).hex()}{PARTIAL}"
+        with Translating(path), self._at_work():
+            self._refuse_closed()
             try:
                 os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-                self._copy_to(partial)
+                self._copy_to(partial, path)
+                if examine is not None:
+                    examine(partial)
                 os.rename(partial, path)
-            except BaseException:
+            finally:
                 remove_partial(partial)
-                raise
             sync_path(os.path.dirname(path), directory=True)
 
-    def _copy_to(self, path: str) -> None:
-        source = self._connect()
-        target = Connection(path, flags=_FLAGS)
-        try:
+    def _copy_to(self, partial: str, path: str) -> None:
+        with (
+            contextlib.closing(self._connect()) as source,
+            contextlib.closing(Connection(partial, flags=_FLAGS)) as target,
+            Translating(path, target),
+        ):
+            # One unchanging state: else each commit in between would make the copy begin anew.
+            source.execute("BEGIN DEFERRED")
+            source.pragma("user_version")
             with target.backup("main", source, "main") as copy:
                 while not copy.done:
-                    copy.step(1000)
-            # A rollback journal can be opened from a read-only medium, WAL cannot.
-            target.pragma("journal_mode", "delete")
-        finally:
-            target.close()
-            source.close()
+                    copy.step(_PAGES_AT_ONCE)
+            # With a rollback journal the file stands alone: no write-ahead log belongs to it.
+            if target.pragma("journal_mode", "delete") != "delete":
+                raise BackendError(f"cannot finish the backup {path}", retryable=True)
 
     def close(self) -> None:
         """Close all connections; those still reading in other threads close when they are done."""
         self._closed = True
-        with self._write_lock:
+        # Whoever still writes is waited for, but not for ever.
+        self._turns.pause(self)
+        try:
             self._close_connections(writer=True)
-            if self._lock_descriptor is not None:
-                os.close(self._lock_descriptor)
-                self._lock_descriptor = None
+            self._turns.close()
+        finally:
+            self._turns.give(self)
 
     def _close_connections(self, *, writer: bool) -> None:
         while self._readers:
@@ -425,6 +422,16 @@ class Database:
         if writer and self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _is_reusable(connection: Connection) -> bool:
+    """Whether the next one who uses a connection will see the newest state.
+
+    A cursor that is not at its end, because an error is kept that holds it, keeps the state that it began
+    with. And what has seen a medium sealed does not notice that it is writable again.
+    """
+    sealed = connection.open_flags & apsw.SQLITE_OPEN_URI
+    return not sealed and connection.txn_state("main") == apsw.SQLITE_TXN_NONE
 
 
 def fetch(connection: Connection, sql: str, values: Sequence[object] = ()) -> list[Row]:
@@ -440,40 +447,8 @@ def fetch_one(connection: Connection, sql: str, values: Sequence[object] = ()) -
 def remove_partial(path: str) -> None:
     """Remove a backup that was not finished, with what SQLite left beside it."""
     for suffix in ("-journal", "-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(f"{path}{suffix}")
-
-
-def _statements(connection: Connection) -> set[str]:
-    rows = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
-    return {schema.statement_text(row[0]) for row in rows}
-
-
-def _log_is_whole(connection: Connection) -> bool:
-    return {schema.statement_text(text) for text in schema.EVENT_STATEMENTS} <= _statements(connection)
-
-
-def views_are_whole(connection: Connection) -> bool:
-    """Whether the tables, indexes and triggers are exactly those of a store: none missing, none surplus."""
-    expected = (*schema.EVENT_STATEMENTS, *schema.VIEW_STATEMENTS, *schema.INDEX_STATEMENTS)
-    return {schema.statement_text(text) for text in expected} == _statements(connection)
-
-
-def foreign_names(connection: Connection) -> list[str]:
-    """Tables, indexes and triggers that are not as in a new store, with all that SQLite notes of them."""
-    sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
-    found = {(*row[:3], row[3] and schema.statement_text(row[3])) for row in fetch(connection, sql)}
-    with scratch() as model:
-        for statement in (*schema.EVENT_STATEMENTS, *schema.INDEX_STATEMENTS):
-            model.execute(schema.statement_text(statement))
-        expected = {(*row[:3], row[3] and schema.statement_text(row[3])) for row in fetch(model, sql)}
-    return sorted({str(row[1]) for row in found ^ expected})
-
-
-def add_indexes(connection: Connection) -> None:
-    """Give the views of a scratch database the indexes of a store."""
-    for statement in schema.INDEX_STATEMENTS:
-        connection.execute(schema.statement_text(statement))
 
 
 @contextlib.contextmanager
@@ -517,10 +492,6 @@ def scratch() -> Iterator[Connection]:
         connection.close()
 
 
-def _busy(path: str, timeout: float) -> BusyError:
-    return BusyError(f"another writer has held {path} for more than {timeout:g} s", hint="try again later")
-
-
 def _shortened(path: str, what: str) -> IntegrityError:
     return IntegrityError(
         f"the log of {path} has lost events: {what}",
@@ -534,43 +505,3 @@ def _not_a_store(path: str, reason: str) -> StateError:
     return StateError(
         f"{path} is not an artifactstore database: {reason}", hint="choose another path", code="not-a-store"
     )
-
-
-@contextlib.contextmanager
-def _translated(path: str) -> Iterator[None]:
-    """Turn SQLite's and the operating system's errors into ours, with the file's name."""
-    try:
-        yield
-    except ArtifactStoreError:
-        raise
-    except apsw.BusyError as error:
-        message = f"another program has held {path} for longer than the timeout"
-        raise BusyError(message, hint="try again later") from error
-    except apsw.FullError as error:
-        raise BackendError(f"no space left for {path}", code="disk-full", retryable=True) from error
-    except (apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError) as error:
-        raise AccessError(f"cannot write {path}: {error}", hint="check its permissions and mount") from error
-    except apsw.CantOpenError as error:
-        message = f"cannot open {path}: {error}"
-        raise AccessError(message, hint="check the path, its permissions and that it is no link") from error
-    except UnicodeDecodeError as error:
-        raise IntegrityError(f"a text in {path} is damaged: {error}", code="database-damaged") from error
-    except (apsw.NotADBError, apsw.CorruptError) as error:
-        # What SQLite says may hold bytes of the damaged file.
-        said = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(error))
-        raise IntegrityError(f"{path} is damaged or not SQLite: {said}", code="database-damaged") from error
-    except apsw.IOError as error:
-        raise BackendError(f"reading or writing {path} failed: {error}", retryable=True) from error
-    except apsw.ConstraintError as error:
-        raise IntegrityError(f"what the log of {path} says contradicts itself: {error}") from error
-    except PermissionError as error:
-        raise AccessError(f"no permission for {error.filename or path}") from error
-    except OSError as error:
-        if error.errno == errno.EROFS:
-            raise AccessError(f"{path} is on a read-only file system", hint="remount it writable") from error
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise BackendError(
-            f"reading or writing {error.filename or path} failed: {error.strerror}",
-            code="disk-full" if full else None,
-            retryable=True,
-        ) from error

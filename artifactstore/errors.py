@@ -23,7 +23,9 @@ which was wrong, and often a `hint` that says what to do.
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False  # not from `typing`: `artifactstore version` would import it for this alone
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class ArtifactStoreError(Exception):

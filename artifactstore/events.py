@@ -1,4 +1,4 @@
-"""The event log: what can happen, how it is written down, and how it is read.
+"""What can happen: the events, one builder for each type.
 
 The log is the truth of a store. Events are appended, never changed and never removed. The leaf hash of an
 event covers an envelope with the SHA-256 of the payload in the payload's place, so that a leaf is small and
@@ -9,21 +9,13 @@ Source: RFC 9162 §2.1.1 (leaf hash); docs/format.md.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from artifactstore import codec
-from artifactstore.errors import IntegrityError
-from artifactstore.moment import format_moment, id_text, take_ids
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from artifactstore.codec import Value
-    from artifactstore.database import Connection
-    from artifactstore.moment import IdSource
 
 FORMAT = 1  # of the events of a store, written into its first one
 
@@ -45,6 +37,10 @@ LOCATION_DELETED = "v1.storage.location_deleted"
 LOCATION_REPAIRED = "v1.storage.location_repaired"
 OBJECT_DELETED = "v1.storage.object_deleted"
 GARBAGE_COLLECTED = "v1.package.garbage_collected"
+LINKAGE_REQUESTED = "v1.linkage.requested"
+LINKAGE_FAILED = "v1.linkage.failed"
+LINKAGE_DELIVERED = "v1.linkage.delivered"
+SCHEMA_REGISTERED = "v1.metadata_schema.registered"
 
 
 # Events are named tuples, not dataclasses: they are made by the ten thousand, and a frozen dataclass takes
@@ -197,7 +193,13 @@ def retention_extended(package_id: bytes, *, expires_at: int | None, reason: str
 
 
 def hold_applied(
-    package_id: bytes, *, hold_id: bytes, reason: str, authority: str | None, case_id: str | None
+    package_id: bytes,
+    *,
+    hold_id: bytes,
+    reason: str,
+    authority: str | None,
+    case_id: str | None,
+    idempotency: Idempotency | None = None,
 ) -> Draft:
     """A package may not be deleted until this hold is released."""
     payload: dict[str, Value] = {
@@ -206,7 +208,7 @@ def hold_applied(
         "hold_id": hold_id,
         "authority": authority,
     }
-    return Draft(HOLD_APPLIED, package_id, payload)
+    return Draft(HOLD_APPLIED, package_id, _with_idempotency(payload, idempotency))
 
 
 def hold_released(package_id: bytes, *, hold_id: bytes, reason: str) -> Draft:
@@ -295,6 +297,49 @@ def garbage_collected(package_id: bytes, *, reason: str, plan_digest: bytes) -> 
     return Draft(GARBAGE_COLLECTED, package_id, {"reason": reason, "plan_digest": plan_digest})
 
 
+def schema_registered(*, slug: str, version: int, digest: bytes, body: Mapping[str, Value]) -> Draft:
+    """A version of a schema of metadata is known to the store.
+
+    Args:
+        version: one more than the last one of this slug; the first is 1.
+        digest: raw sha256 of the encoded body.
+    """
+    payload: dict[str, Value] = {"body": body, "slug": slug, "digest": digest, "version": version}
+    return Draft(SCHEMA_REGISTERED, None, payload)
+
+
+def linkage_requested(
+    package_id: bytes,
+    *,
+    link_id: bytes,
+    workstream_id: str | None,
+    task_id: str | None,
+    message: Mapping[str, Value],
+) -> Draft:
+    """Somebody is to be told of a package; `link_id` is the same in each attempt."""
+    payload: dict[str, Value] = {
+        "link_id": link_id,
+        "message": message,
+        "task_id": task_id,
+        "workstream_id": workstream_id,
+    }
+    return Draft(LINKAGE_REQUESTED, package_id, payload)
+
+
+def linkage_delivered(package_id: bytes, *, link_id: bytes, status: int) -> Draft:
+    """The message has arrived.
+
+    Args:
+        status: the HTTP status that said so.
+    """
+    return Draft(LINKAGE_DELIVERED, package_id, {"status": status, "link_id": link_id})
+
+
+def linkage_failed(package_id: bytes, *, link_id: bytes, reason: str, retry_at: int) -> Draft:
+    """The message did not arrive, and is due again at `retry_at`."""
+    return Draft(LINKAGE_FAILED, package_id, {"reason": reason, "link_id": link_id, "retry_at": retry_at})
+
+
 def _with_idempotency(payload: dict[str, Value], idempotency: Idempotency | None) -> dict[str, Value]:
     if idempotency is None:
         return payload
@@ -303,149 +348,3 @@ def _with_idempotency(payload: dict[str, Value], idempotency: Idempotency | None
         "idempotency": {"key": idempotency.key, "request": idempotency.request},
     }
     return dict(sorted(added.items(), key=lambda item: (len(item[0]), item[0])))
-
-
-# Writing
-
-
-def append(
-    connection: Connection,
-    drafts: Sequence[Draft],
-    *,
-    actor: str,
-    recorded_at: int,
-    new_id: IdSource,
-) -> list[Event]:
-    """Append events in the caller's write transaction.
-
-    Args:
-        recorded_at: microseconds, not before that of the newest event.
-    """
-    sequence = newest_sequence(connection)
-    appended: list[Event] = []
-    rows = []
-    for draft, event_id in zip(drafts, take_ids(new_id, len(drafts)), strict=True):
-        sequence += 1
-        payload = _encode_payload(draft)
-        leaf = leaf_hash(sequence, event_id, draft.type, draft.package_id, actor, recorded_at, payload)
-        rows.append((sequence, event_id, draft.type, draft.package_id, actor, recorded_at, payload, leaf))
-        appended.append(
-            Event(sequence, event_id, draft.type, draft.package_id, actor, recorded_at, draft.payload, leaf)
-        )
-    connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    return appended
-
-
-def _encode_payload(draft: Draft) -> bytes:
-    # A package's metadata comes from outside: it needs the full encoder, all else is ours and in order.
-    if draft.type == PACKAGE_CREATED:
-        return codec.encode(draft.payload)
-    return codec.encode_ordered(draft.payload)
-
-
-def leaf_hash(
-    sequence: int,
-    event_id: bytes,
-    event_type: str,
-    package_id: bytes | None,
-    actor: str,
-    recorded_at: int,
-    payload: bytes,
-) -> bytes:
-    """The RFC 9162 leaf hash of an event's envelope.
-
-    Args:
-        payload: the encoded payload, of which only the SHA-256 enters.
-    """
-    envelope = codec.encode_ordered(
-        [sequence, event_id, event_type, package_id, actor, recorded_at, hashlib.sha256(payload).digest()]
-    )
-    return hashlib.sha256(b"\x00" + envelope).digest()
-
-
-# Reading
-
-
-def newest_sequence(connection: Connection) -> int:
-    """The sequence of the last event, 0 in an empty log."""
-    newest: int = connection.execute("SELECT coalesce(max(sequence), 0) FROM events").get
-    return newest
-
-
-def newest_moment(connection: Connection) -> int:
-    """When the last event was recorded, in microseconds; 0 in an empty log."""
-    row = connection.execute("SELECT recorded_at FROM events ORDER BY sequence DESC LIMIT 1").fetchone()
-    return row[0] if row else 0
-
-
-def store_id(connection: Connection) -> bytes:
-    """The 16 bytes that name this store, from its first event."""
-    for event in read(connection, after=0, limit=1):
-        found = event.payload.get("store_id")
-        if event.type == STORE_CREATED and isinstance(found, bytes) and len(found) == 16:
-            if event.payload.get("format") != FORMAT:
-                raise IntegrityError(f"the log has another format than {FORMAT}")
-            return found
-    raise IntegrityError("event 1 is not the creation of a store, with which every log begins")
-
-
-def event_id_of(connection: Connection, sequence: int) -> bytes:
-    """The id of an event by its sequence."""
-    found: bytes = connection.execute("SELECT event_id FROM events WHERE sequence = ?", (sequence,)).get
-    return found
-
-
-def read(connection: Connection, *, after: int, limit: int = -1) -> Iterator[Event]:
-    """Events in order, as they are in the log.
-
-    Args:
-        after: the sequence before the first event wanted.
-        limit: at most so many; negative for all.
-    """
-    rows = connection.execute(
-        "SELECT sequence, event_id, type, package_id, actor, recorded_at, payload, leaf_hash"
-        " FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?",
-        (after, limit),
-    )
-    while block := list(islice(rows, _ROWS)):
-        try:
-            payloads = codec.decode_sequence([row[6] for row in block])
-        except IntegrityError:
-            payloads = [_decode_payload(row[0], row[6]) for row in block]
-        for row, payload in zip(block, payloads, strict=True):
-            if not isinstance(payload, dict):
-                raise IntegrityError(f"the payload of event {row[0]} is not a map")
-            yield Event._make((*row[:6], payload, row[7]))
-
-
-def _decode_payload(sequence: int, payload: bytes) -> Value:
-    try:
-        return codec.decode(payload)
-    except IntegrityError as error:
-        raise IntegrityError(f"the payload of event {sequence} is {error.message}") from error
-
-
-def to_json(event: Event) -> dict[str, Value]:
-    """The JSON projection of an event: ids as UUID text, digests as `algorithm:hex`, times as RFC 3339."""
-    return {
-        "sequence": event.sequence,
-        "event_id": id_text(event.event_id),
-        "type": event.type,
-        "package_id": None if event.package_id is None else id_text(event.package_id),
-        "actor": event.actor,
-        "recorded_at": format_moment(event.recorded_at),
-        "payload": {name: _json_value(name, value) for name, value in event.payload.items()},
-        "leaf_hash": f"sha256:{event.leaf_hash.hex()}",
-    }
-
-
-def _json_value(name: str, value: Value) -> Value:
-    if isinstance(value, bytes):
-        if len(value) == 16:
-            return id_text(value)
-        return f"{'blake3' if name.endswith('blake3') else 'sha256'}:{value.hex()}"
-    if isinstance(value, int) and name.endswith("_at"):
-        return format_moment(value)
-    if isinstance(value, dict) and name == "idempotency":
-        return {key: _json_value(key, entry) for key, entry in value.items()}
-    return value

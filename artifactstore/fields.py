@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LABEL_MAX = 255  # characters
 METADATA_MAX = 1 << 20  # bytes, encoded
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -23,8 +24,7 @@ def check_label(value: str, *, field: str) -> str:
     Raises:
         InvalidInputError: it is empty, too long, padded with blanks, or holds control characters.
     """
-    if not isinstance(value, str):
-        raise InvalidInputError(f"{field} must be text, not {type(value).__name__}")
+    check_text(value, field=field)
     rule = None
     if not value.strip():
         rule = "it is empty"
@@ -36,6 +36,65 @@ def check_label(value: str, *, field: str) -> str:
         rule = "it holds a control character"
     if rule is not None:
         raise InvalidInputError(f"{field} {value[:80]!a} is not allowed: {rule}", code="invalid-field")
+    return value
+
+
+def check_slug(slug: str) -> str:
+    """Return the name of a schema if it is one, as `guide-board.run.v1`.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    if not _SLUG.fullmatch(str(slug)):
+        raise InvalidInputError(
+            f"not the slug of a schema: {str(slug)[:80]!a}",
+            hint="use 1 to 128 lower-case letters, digits, dots and dashes, as in guide-board.run.v1",
+            code="invalid-field",
+        )
+    return slug
+
+
+def check_text(value: object, *, field: str) -> str:
+    """Return what is text.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{field} must be text, not {type(value).__name__}")
+    return value
+
+
+def check_integer(value: object, *, field: str) -> int:
+    """Return what is a whole number; a float in an event would be another event when it is read.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidInputError(f"{field} must be a whole number, not {type(value).__name__}")
+    return value
+
+
+def check_number(value: object, *, field: str) -> float:
+    """Return what is a number.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidInputError(f"{field} must be a number, not {type(value).__name__}")
+    return value
+
+
+def check_flag(value: object, *, field: str) -> bool:
+    """Return what is true or false.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{field} must be true or false, not {type(value).__name__}")
     return value
 
 

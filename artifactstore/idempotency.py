@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactstore import codec, queries
-from artifactstore.errors import ConflictError
+from artifactstore.errors import ConflictError, StateError
 from artifactstore.events import Idempotency
 from artifactstore.fields import check_label
+from artifactstore.model import GARBAGE_COLLECTED
 
 if TYPE_CHECKING:
     from artifactstore.codec import Value
@@ -67,10 +68,19 @@ class KnownContent:
 
         Raises:
             ConflictError: the key was used for another request.
+            StateError: the package of the key is collected, so nothing would be stored.
         """
         first = first_use(connection, self.idempotency)
         if first is not None:
-            return queries.package(connection, queries.package_of_event(connection, first))
+            found = queries.package(connection, queries.package_of_event(connection, first))
+            if self.idempotency is not None and found.status == GARBAGE_COLLECTED:
+                raise StateError(
+                    f"the idempotency key {self.idempotency.key!r} made package {found.package_id}, which is"
+                    " collected: its bytes are gone",
+                    hint="use a new key to store them again",
+                    code="collected",
+                )
+            return found
         if not self.if_changed:
             return None
         sequence = queries.same_content(

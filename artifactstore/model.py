@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ ItemT = TypeVar("ItemT")
 OPEN = "open"
 FINALIZED = "finalized"
 GARBAGE_COLLECTED = "garbage_collected"
+DUE = "due"  # a message that waits for delivery
+DELIVERED = "delivered"
 PACKAGE_STATUSES = (OPEN, FINALIZED, GARBAGE_COLLECTED)
 
 
@@ -100,100 +102,6 @@ class Page(Generic[ItemT]):
 
 
 @dataclass(frozen=True, slots=True)
-class SkippedFile:
-    """A file of a pushed directory that was left out, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class IngestResult:
-    """What ingesting a directory did.
-
-    Args:
-        file_count: files that are now in the package because of this call.
-        total_size: their bytes.
-        new_object_count: how many objects the store did not have yet.
-        new_object_size: the bytes that were really written.
-        skipped: files left out because the caller allowed it.
-        warnings: things a person should know; nothing failed.
-    """
-
-    file_count: int
-    total_size: int
-    new_object_count: int
-    new_object_size: int
-    skipped: tuple[SkippedFile, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PushResult:
-    """What a push did.
-
-    Args:
-        package: the finalized package.
-        unchanged: True if the content was there already and that package is returned.
-    """
-
-    package: Package
-    ingest: IngestResult
-    unchanged: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ExportResult:
-    """What an export wrote: the folder of the auditor's kit, None if it was left out."""
-
-    file_count: int
-    total_size: int
-    audit_directory: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """A directory compared with a manifest.
-
-    Args:
-        changed: listed files whose bytes differ.
-        missing: listed files that are not there.
-        unlisted: what lies in the directory and is not listed.
-    """
-
-    file_count: int
-    total_size: int
-    changed: tuple[str, ...]
-    missing: tuple[str, ...]
-    unlisted: tuple[str, ...]
-
-    @property
-    def intact(self) -> bool:
-        """Whether the directory is exactly what the manifest says."""
-        return not (self.changed or self.missing or self.unlisted)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """What a replay found.
-
-    Args:
-        event_count: events applied, which is also the highest sequence.
-        fingerprint_before: of the views as they were.
-        fingerprint_after: of the views as the events give them.
-    """
-
-    event_count: int
-    fingerprint_before: str
-    fingerprint_after: str
-
-    @property
-    def identical(self) -> bool:
-        """Whether the views were what the events say."""
-        return self.fingerprint_before == self.fingerprint_after
-
-
-@dataclass(frozen=True, slots=True)
 class Hold:
     """A reason why a package may not be deleted, whatever its class says.
 
@@ -243,30 +151,67 @@ class RetentionState:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataSchema:
+    """A version of a schema that packages name for their metadata.
+
+    Args:
+        slug: its name, the same for all versions.
+        version: counted from 1.
+        digest: sha256 of the schema's deterministic CBOR.
+        body: the schema, JSON Schema 2020-12.
+        registered_at: microseconds.
+    """
+
+    slug: str
+    version: int
+    digest: Digest
+    body: Mapping[str, Value]
+    registered_at: int
+    registered_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Linkage:
+    """A message of the outbox: what somebody is to be told of a package.
+
+    Args:
+        link_id: the same in each attempt to deliver it.
+        message: the package's id and manifest digest, counts and a verdict.
+        state: `due` or `delivered`.
+        attempts: how often it was tried.
+        retry_at: microseconds; when it may be tried again, None once it is delivered.
+        failure: why the last attempt failed.
+    """
+
+    link_id: str
+    package_id: str
+    workstream_id: str | None
+    task_id: str | None
+    message: Mapping[str, Value]
+    state: str
+    requested_at: int
+    attempts: int
+    retry_at: int | None
+    failure: str | None
+    delivered_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a package is kept and what would happen to it now, in words."""
+    """Why a package is kept and what would happen to it now, in words.
+
+    Args:
+        extension: when, by whom and why it was last extended; None if it never was.
+        holds: those that are not released.
+    """
 
     state: RetentionState
     rule: str
     expiry: str
+    extension: str | None
     holds: tuple[Hold, ...]
     sweep: str
     gc: str
-
-
-@dataclass(frozen=True, slots=True)
-class SweepResult:
-    """What a sweep did.
-
-    Args:
-        marked: packages that are eligible now because of it.
-        withdrawn: packages that are no longer.
-        abandoned: open packages that nobody works on; marked too if the caller asked.
-    """
-
-    marked: tuple[RetentionState, ...]
-    withdrawn: tuple[RetentionState, ...]
-    abandoned: tuple[RetentionState, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,30 +226,3 @@ class Verification:
 
     failed_count: int
     oldest_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentHealth:
-    """Whether one part works; reasons only if it does not."""
-
-    healthy: bool
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The liveness summary of a store.
-
-    Args:
-        oldest_verified_at: microseconds; since then, at the latest, every object has been written or read.
-    """
-
-    db: ComponentHealth
-    backend: ComponentHealth
-    warnings: tuple[str, ...] = field(default=())
-    oldest_verified_at: int | None = None
-
-    @property
-    def status(self) -> str:
-        """`ok` or `degraded`."""
-        return "ok" if self.db.healthy and self.backend.healthy else "degraded"

@@ -34,11 +34,15 @@ def believed(clock: Clock) -> Clock:
     """The same clock, refused where it says what no manifest and no expiry could hold.
 
     Raises:
+        InvalidInputError: when it is asked and does not tell whole microseconds.
         StateError: when it is asked and stands before 1970 or after the year 9000.
     """
 
     def checked() -> int:
-        now = clock()
+        now: object = clock()
+        if not isinstance(now, int) or isinstance(now, bool):
+            # An event with a float in it would be another event when it is read.
+            raise InvalidInputError(f"a clock tells whole microseconds, not a {type(now).__name__}")
         if not 0 <= now <= _CLOCK_MAX:
             raise StateError(
                 f"the clock says {now} microseconds after 1970",

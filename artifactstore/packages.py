@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from artifactstore import events, fields, queries
-from artifactstore.errors import DuplicateRelativePathError, StateError
+from artifactstore.errors import DuplicateRelativePathError, SourceChangedError, StateError
 from artifactstore.lifecycle.retention import expiry
-from artifactstore.manifest import ManifestPackage
 from artifactstore.model import OPEN
 from artifactstore.paths import printable
 
@@ -19,8 +18,10 @@ if TYPE_CHECKING:
     from artifactstore.codec import Value
     from artifactstore.commit import Transaction
     from artifactstore.database import Connection
+    from artifactstore.digest import Digest
     from artifactstore.events import Draft, Idempotency
     from artifactstore.ingest import Entry
+    from artifactstore.manifest import ManifestPackage
     from artifactstore.model import Package
     from artifactstore.objects.backend import Staged
     from artifactstore.scan import Scan
@@ -37,14 +38,21 @@ class Details:
     subject: str
     retention_class: str
     metadata: dict[str, Value]
+    metadata_schema: str | None = None
 
     def arguments(self) -> tuple[Value, ...]:
         """For the digest of an idempotent request."""
-        return self.name, self.producer, self.subject, self.retention_class, self.metadata
+        said = (self.name, self.producer, self.subject, self.retention_class, self.metadata)
+        return said if self.metadata_schema is None else (*said, self.metadata_schema)
 
 
 def check_details(
-    name: str, producer: str, subject: str, retention_class: str, metadata: Mapping[str, Value] | None
+    name: str,
+    producer: str,
+    subject: str,
+    retention_class: str,
+    metadata: Mapping[str, Value] | None,
+    metadata_schema: str | None = None,
 ) -> Details:
     """What callers say, if it keeps the rules.
 
@@ -57,6 +65,7 @@ def check_details(
         fields.check_label(subject, field="subject"),
         fields.check_label(retention_class, field="retention class"),
         fields.check_metadata({} if metadata is None else metadata),
+        None if metadata_schema is None else fields.check_slug(metadata_schema),
     )
 
 
@@ -70,6 +79,8 @@ def with_skipped(details: Details, scan: Scan) -> Details:
 
 def described(details: Details, *, package_id: str, store_id: uuid.UUID, created_at: int) -> ManifestPackage:
     """The package as its manifest describes it."""
+    from artifactstore.manifest import ManifestPackage
+
     return ManifestPackage(
         package_id=package_id,
         store_id=str(store_id),
@@ -79,14 +90,19 @@ def described(details: Details, *, package_id: str, store_id: uuid.UUID, created
         retention_class=details.retention_class,
         created_at=created_at,
         metadata=details.metadata,
-        metadata_schema=None,
+        metadata_schema=details.metadata_schema,
     )
 
 
 def details_of(package: Package) -> Details:
     """What was said when the package was created."""
     return Details(
-        package.name, package.producer, package.subject, package.retention_class, dict(package.metadata)
+        package.name,
+        package.producer,
+        package.subject,
+        package.retention_class,
+        dict(package.metadata),
+        package.metadata_schema,
     )
 
 
@@ -111,7 +127,7 @@ def created(
         retention_class=details.retention_class,
         retention_seconds=retention_seconds,
         metadata=details.metadata,
-        metadata_schema=None,
+        metadata_schema=details.metadata_schema,
         created_at=created_at,
         idempotency=idempotency,
     )
@@ -172,11 +188,27 @@ def require_open(connection: Connection, sequence: int) -> Package:
     found = queries.package(connection, sequence)
     if found.status != OPEN:
         raise StateError(
-            f"package {found.package_id} is {found.status.replace('_', ' ')}; nothing can be added",
-            hint="create a new package",
+            f"package {found.package_id} is {found.status.replace('_', ' ')} already; it takes no more files",
+            hint="put further files into a new package",
             code="package-finalized",
         )
     return found
+
+
+def refuse_other_bytes(expected: Mapping[str, Digest], entries: Iterable[Entry]) -> None:
+    """Refuse files that are not as the caller has read them, or are gone.
+
+    Raises:
+        SourceChangedError: names the first one.
+    """
+    if not expected:
+        return
+    found = {entry[0]: entry[3] for entry in entries if entry[0] in expected}
+    for path, digest in expected.items():
+        if found.get(path) != digest.value:
+            raise SourceChangedError(
+                f"{printable(path)} changed after it was read", hint="store it when its producer is done"
+            )
 
 
 def refuse_collision(connection: Connection, sequence: int, relative_path: str) -> None:

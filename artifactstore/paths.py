@@ -23,6 +23,8 @@ def check_relative_path(path: str) -> str:
     Raises:
         InvalidInputError: names the rule and the path.
     """
+    if not isinstance(path, str):
+        raise InvalidInputError(f"a relative path must be text, not {type(path).__name__}")
     rule = broken_rule(path)
     if rule is not None:
         message = f"unsafe relative path {printable(path)}: {rule}"

@@ -7,12 +7,11 @@ import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from artifactstore import codec, model
-from artifactstore.database import fetch, fetch_one
-from artifactstore.digest import ALGORITHMS, DIGEST_SIZE, Digest, is_lower_hex
+from artifactstore import codec, fields, model
+from artifactstore.database import fetch
+from artifactstore.digest import Digest, is_lower_hex
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError
-from artifactstore.manifest import ManifestFile
-from artifactstore.model import File, FileHit, Package, Page, Verification
+from artifactstore.model import File, Package, Page
 from artifactstore.moment import id_text
 from artifactstore.paths import parents, printable
 from artifactstore.schema import DOTTED_KEY_MAX
@@ -22,17 +21,18 @@ if TYPE_CHECKING:
 
     from artifactstore.codec import Value
     from artifactstore.database import Connection
+    from artifactstore.manifest import ManifestFile
 
 LIMIT_MAX = 1000  # items of one page
 METADATA_FILTERS_MAX = 32  # each is a join
 MIN_PREFIX = 4  # hex digits of a shortened id or digest
 _UUID_TEXT = 36  # characters of a whole id
 
-_PACKAGE_COLUMNS = """
+PACKAGE_COLUMNS = """
     p.package_id, p.name, p.producer, p.subject, p.status, r.retention_class, r.retention_seconds,
     r.expires_at, p.metadata, p.metadata_schema, p.created_at, p.created_by, p.finalized_at, p.finalized_by,
     p.manifest_blake3, p.manifest_sha256, p.manifest_size, p.content_digest, p.file_count, p.total_size"""
-_FILE_COLUMNS = "f.relative_path, f.media_type, f.size, f.blake3, f.sha256, f.executable"
+FILE_COLUMNS = "f.relative_path, f.media_type, f.size, f.blake3, f.sha256, f.executable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +62,10 @@ def package_sequence(connection: Connection, package_id: str) -> int:
         InvalidInputError: not an id, or the prefix fits several packages.
         NotFoundError: no package has it.
     """
-    digits = package_id.replace("-", "").lower()
-    if len(package_id) > _UUID_TEXT or not MIN_PREFIX <= len(digits) <= 32 or not is_lower_hex(digits):
-        raise InvalidInputError(
-            f"not a package id: {package_id[:80]!r}",
-            hint=f"give the UUID or at least its first {MIN_PREFIX} digits",
-        )
-    low, high = _prefix_range(digits, 16)
     rows = connection.execute(
         "SELECT sequence, package_id FROM artifact_packages WHERE package_id BETWEEN ? AND ?"
         " ORDER BY package_id LIMIT 4",
-        (low, high),
+        id_range(package_id, what="package"),
     ).fetchall()
     if not rows:
         raise NotFoundError(f"no package {package_id!r}", hint="see `artifactstore list`")
@@ -86,14 +79,31 @@ def package_sequence(connection: Connection, package_id: str) -> int:
     return cast("int", rows[0][0])
 
 
+def id_range(text: str, *, what: str) -> tuple[bytes, bytes]:
+    """The lowest and the highest id that an id or the first digits of one can mean.
+
+    Args:
+        what: whose id it is: `package`, `hold`.
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    digits = fields.check_text(text, field=f"the id of a {what}").replace("-", "").lower()
+    if len(text) > _UUID_TEXT or not MIN_PREFIX <= len(digits) <= 32 or not is_lower_hex(digits):
+        raise InvalidInputError(
+            f"not a {what} id: {text[:80]!r}",
+            hint=f"give the UUID or at least its first {MIN_PREFIX} digits",
+        )
+    return prefix_range(digits, 16)
+
+
 def package(connection: Connection, sequence: int) -> Package:
     """A package by the key of its rows."""
     row = connection.execute(
-        f"SELECT {_PACKAGE_COLUMNS} FROM artifact_packages p"
+        f"SELECT {PACKAGE_COLUMNS} FROM artifact_packages p"
         " JOIN retention_state r ON r.package_sequence = p.sequence WHERE p.sequence = ?",
         (sequence,),
     ).fetchone()
-    return _package(row)
+    return package_of_row(row)
 
 
 def list_packages(
@@ -111,42 +121,60 @@ def list_packages(
         )
     _check_askable(wanted)
     joins = ["artifact_packages p JOIN retention_state r ON r.package_sequence = p.sequence"]
+    key, narrow = _walked(wanted)
+    status = "p.status" if not narrow else "+p.status"  # the plus keeps SQLite from its index
     conditions: list[str] = []
     values: list[object] = []
-    for number, (key, text) in enumerate(wanted.metadata.items()):
+    for number, (dotted, text) in enumerate(wanted.metadata.items()):
         joins.append(f"JOIN package_metadata m{number} ON m{number}.package_sequence = p.sequence")
         conditions.append(f"m{number}.key = ? AND m{number}.value = ?")
-        values += [key, text]
+        values += [dotted, text]
     for condition, value in (
         ("p.producer = ?", wanted.producer),
         ("p.subject = ?", wanted.subject),
         ("r.retention_class = ?", wanted.retention_class),
         # What is collected is listed on request only.
-        ("p.status = ?" if wanted.status else "p.status <> ?", wanted.status or model.GARBAGE_COLLECTED),
+        (f"{status} {'=' if wanted.status else '<>'} ?", wanted.status or model.GARBAGE_COLLECTED),
         ("p.name = ?", wanted.name),
         ("p.created_at > ?", wanted.created_after),
         ("p.created_at < ?", wanted.created_before),
-        ("p.sequence < ?", None if cursor is None else _sequence_cursor(cursor)),
+        (f"{key} < ?", None if cursor is None else _sequence_cursor(cursor)),
     ):
         if value is not None:
             conditions.append(condition)
             values.append(value)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = connection.execute(
-        f"SELECT p.sequence, {_PACKAGE_COLUMNS} FROM {' '.join(joins)} {where}"
-        " ORDER BY p.sequence DESC LIMIT ?",
+        f"SELECT p.sequence, {PACKAGE_COLUMNS} FROM {' '.join(joins)} {where} ORDER BY {key} DESC LIMIT ?",
         (*values, limit + 1),
     ).fetchall()
     more = len(rows) > limit
     del rows[limit:]
-    return Page(tuple(_package(row[1:]) for row in rows), str(rows[-1][0]) if more else None)
+    return Page(tuple(package_of_row(row[1:]) for row in rows), str(rows[-1][0]) if more else None)
+
+
+def _walked(wanted: PackageFilter) -> tuple[str, bool]:
+    """The key whose index gives the packages newest first, so that a page is read without sorting.
+
+    All keys are equal in the join, but SQLite sorts what it walks by one and is to give by another.
+
+    Returns:
+        The key, and whether few packages are expected behind it: more than the status tells apart.
+    """
+    if wanted.metadata:
+        return "m0.package_sequence", True
+    if wanted.producer is not None or wanted.subject is not None or wanted.name is not None:
+        return "p.sequence", True
+    if wanted.retention_class is not None:
+        return "r.package_sequence", True
+    return "p.sequence", False
 
 
 def list_files(connection: Connection, sequence: int, *, limit: int, cursor: str | None) -> Page[File]:
     """The files of a package, sorted by the bytes of their relative path."""
     check_limit(limit)
     rows = connection.execute(
-        f"SELECT e.event_id, e.package_id, {_FILE_COLUMNS} FROM artifact_files f"
+        f"SELECT e.event_id, e.package_id, {FILE_COLUMNS} FROM artifact_files f"
         " JOIN events e ON e.sequence = f.sequence"
         " WHERE f.package_sequence = ? AND f.relative_path > ? ORDER BY f.relative_path LIMIT ?",
         (sequence, "" if cursor is None else _path_cursor(cursor), limit + 1),
@@ -154,27 +182,27 @@ def list_files(connection: Connection, sequence: int, *, limit: int, cursor: str
     more = len(rows) > limit
     del rows[limit:]
     next_cursor = base64.urlsafe_b64encode(str(rows[-1][2]).encode()).decode() if more else None
-    return Page(tuple(_file(row) for row in rows), next_cursor)
+    return Page(tuple(file_of_row(row) for row in rows), next_cursor)
 
 
 def file_at(connection: Connection, sequence: int, relative_path: str) -> File | None:
     """The file of a package at a relative path, or None."""
     row = connection.execute(
-        f"SELECT e.event_id, e.package_id, {_FILE_COLUMNS} FROM artifact_files f"
+        f"SELECT e.event_id, e.package_id, {FILE_COLUMNS} FROM artifact_files f"
         " JOIN events e ON e.sequence = f.sequence WHERE f.package_sequence = ? AND f.relative_path = ?",
         (sequence, relative_path),
     ).fetchone()
-    return None if row is None else _file(row)
+    return None if row is None else file_of_row(row)
 
 
 def file_of_event(connection: Connection, event_sequence: int) -> File:
     """The file that an ingest event made."""
     row = connection.execute(
-        f"SELECT e.event_id, e.package_id, {_FILE_COLUMNS} FROM artifact_files f"
+        f"SELECT e.event_id, e.package_id, {FILE_COLUMNS} FROM artifact_files f"
         " JOIN events e ON e.sequence = f.sequence WHERE f.sequence = ?",
         (event_sequence,),
     ).fetchone()
-    return _file(row)
+    return file_of_row(row)
 
 
 def colliding_path(connection: Connection, sequence: int, relative_path: str) -> str | None:
@@ -196,8 +224,10 @@ def colliding_path(connection: Connection, sequence: int, relative_path: str) ->
 
 def manifest_files(connection: Connection, sequence: int) -> Iterator[ManifestFile]:
     """The files of a package as its manifest lists them, in that order."""
+    from artifactstore.manifest import ManifestFile
+
     rows = connection.execute(
-        f"SELECT {_FILE_COLUMNS} FROM artifact_files f WHERE f.package_sequence = ? ORDER BY f.relative_path",
+        f"SELECT {FILE_COLUMNS} FROM artifact_files f WHERE f.package_sequence = ? ORDER BY f.relative_path",
         (sequence,),
     )
     for path, media_type, size, blake3, sha256, executable in rows:
@@ -219,60 +249,25 @@ def same_content(connection: Connection, *, producer: str, subject: str, content
     return found
 
 
-def find_object(connection: Connection, text: str) -> list[FileHit]:
-    """All places that hold the object with this digest.
+def file_of_id(connection: Connection, file_id: str) -> File:
+    """The file whose ingest event has this id.
 
-    Args:
-        text: `algorithm:hex`, or hex alone, which is looked for under both algorithms; a unique prefix
-            is enough.
     Raises:
-        InvalidInputError: not a digest, or the prefix fits several objects.
+        InvalidInputError: it is no id.
         NotFoundError: no file has it.
     """
-    algorithm, separator, digits = text.rpartition(":")
-    if (separator and algorithm not in ALGORITHMS) or not is_lower_hex(digits):
-        raise InvalidInputError(
-            f"not a digest: {text[:80]!r}", hint="write blake3:<hex>, sha256:<hex> or hex"
-        )
-    if not MIN_PREFIX <= len(digits) <= 2 * DIGEST_SIZE:
-        raise InvalidInputError(
-            f"a digest has {MIN_PREFIX} to {2 * DIGEST_SIZE} hex digits, {text[:80]!r} has {len(digits)}"
-        )
-    low, high = _prefix_range(digits, DIGEST_SIZE)
-    found: set[bytes] = set()
-    if algorithm in {"", "blake3"}:
-        rows = connection.execute(
-            "SELECT DISTINCT blake3 FROM storage_locations WHERE blake3 BETWEEN ? AND ? LIMIT 2", (low, high)
-        )
-        found.update(row[0] for row in rows)
-    if algorithm in {"", "sha256"}:
-        rows = connection.execute(
-            "SELECT DISTINCT sha256, blake3 FROM artifact_files WHERE sha256 BETWEEN ? AND ? LIMIT 2",
-            (low, high),
-        )
-        found.update(row[1] for row in rows)
-    if len(found) > 1:
-        raise InvalidInputError(
-            f"the digest {text!r} is short for several objects",
-            hint="give more digits",
-            code="ambiguous-digest",
-        )
-    hits = _hits(connection, found.pop()) if found else []
-    if not hits:
-        raise NotFoundError(f"no file has the digest {text!r}")
-    return hits
-
-
-def _hits(connection: Connection, blake3: bytes) -> list[FileHit]:
-    rows = connection.execute(
-        f"SELECT e.event_id, e.package_id, {_FILE_COLUMNS}, {_PACKAGE_COLUMNS} FROM storage_locations l"
-        " JOIN artifact_files f ON f.sequence = l.sequence JOIN events e ON e.sequence = f.sequence"
-        " JOIN artifact_packages p ON p.sequence = f.package_sequence"
-        " JOIN retention_state r ON r.package_sequence = p.sequence"
-        " WHERE l.blake3 = ? GROUP BY f.sequence ORDER BY f.sequence",
-        (blake3,),
-    ).fetchall()
-    return [FileHit(_package(row[8:]), _file(row[:8])) for row in rows]
+    digits = file_id.replace("-", "").lower()
+    if len(file_id) > _UUID_TEXT or len(digits) != 32 or not is_lower_hex(digits):
+        raise InvalidInputError(f"not the id of a file: {file_id[:80]!r}", hint="give the UUID")
+    rows = fetch(
+        connection,
+        "SELECT f.sequence FROM events e JOIN artifact_files f ON f.sequence = e.sequence"
+        " WHERE e.event_id = ?",
+        (bytes.fromhex(digits),),
+    )
+    if not rows:
+        raise NotFoundError(f"no file {file_id!r}", hint="the files of a package list their ids")
+    return file_of_event(connection, rows[0][0])
 
 
 def package_of_event(connection: Connection, event_sequence: int) -> int:
@@ -285,15 +280,6 @@ def package_of_event(connection: Connection, event_sequence: int) -> int:
     return found
 
 
-def backend_is_used(connection: Connection, backend_id: str) -> bool:
-    """Whether the log says that a backend holds any object."""
-    found: int = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM storage_locations WHERE backend_id = ? AND state <> 'deleted')",
-        (backend_id,),
-    ).get
-    return bool(found)
-
-
 def retention_classes(connection: Connection) -> dict[str, int | None]:
     """The store's own classes with their seconds after finalize, None for ever."""
     return {
@@ -304,58 +290,10 @@ def retention_classes(connection: Connection) -> dict[str, int | None]:
     }
 
 
-def backend_verification(connection: Connection, backend_id: str) -> Verification:
-    """How well a backend is checked, from its indexes."""
-    live = "FROM storage_locations l JOIN events e ON e.sequence = l.sequence WHERE l.backend_id = ?"
-    never = fetch_one(
-        connection,
-        f"SELECT e.recorded_at {live} AND l.state <> 'deleted' AND l.verified_at IS NULL"
-        " ORDER BY l.sequence LIMIT 1",
-        (backend_id,),
-    )
-    read = fetch_one(
-        connection,
-        f"SELECT l.verified_at {live} AND l.state <> 'deleted' AND l.verified_at IS NOT NULL"
-        " ORDER BY l.verified_at LIMIT 1",
-        (backend_id,),
-    )
-    moments = [row[0] for row in (never, read) if row is not None]
-    return Verification(len(failed_objects(connection, backend_id)), min(moments, default=None))
-
-
-def package_verification(connection: Connection, sequence: int) -> Verification:
-    """How well the bytes of a package are checked."""
-    [(failed, oldest)] = fetch(
-        connection,
-        "SELECT coalesce(sum(l.state = 'failed'), 0), min(coalesce(l.verified_at, e.recorded_at))"
-        " FROM storage_locations l JOIN events e ON e.sequence = l.sequence"
-        " WHERE l.package_sequence = ? AND l.state <> 'deleted'",
-        (sequence,),
-    )
-    return Verification(failed, oldest)
-
-
-def failed_objects(connection: Connection, backend_id: str) -> list[bytes]:
-    """blake3 of the objects of a backend that a verify found damaged."""
-    sql = "SELECT DISTINCT blake3 FROM storage_locations WHERE backend_id = ? AND state = 'failed'"
-    return [row[0] for row in fetch(connection, sql, (backend_id,))]
-
-
 def file_sequence(connection: Connection, sequence: int, relative_path: str) -> int:
     """The key of a file's row, which is the sequence of its ingest event."""
     sql = "SELECT sequence FROM artifact_files WHERE package_sequence = ? AND relative_path = ?"
     return int(fetch(connection, sql, (sequence, relative_path))[0][0])
-
-
-def readable_backends(connection: Connection, blake3: bytes, preferred: str) -> list[str]:
-    """The backends that should hold an object: undamaged ones first, then by preference."""
-    rows = fetch(
-        connection,
-        "SELECT backend_id FROM storage_locations WHERE blake3 = ? AND state <> 'deleted'"
-        " GROUP BY backend_id ORDER BY max(state = 'failed'), backend_id <> ?, backend_id",
-        (blake3, preferred),
-    )
-    return [row[0] for row in rows]
 
 
 def idempotent_event(connection: Connection, key: str) -> tuple[bytes, int] | None:
@@ -368,13 +306,15 @@ def idempotent_event(connection: Connection, key: str) -> tuple[bytes, int] | No
 
 def check_limit(limit: int) -> None:
     """Refuse a page size that is not one."""
-    if not 1 <= limit <= LIMIT_MAX:
+    if not 1 <= fields.check_integer(limit, field="a limit") <= LIMIT_MAX:
         raise InvalidInputError(f"a limit is 1 to {LIMIT_MAX}, not {codec.integer_text(limit)}")
 
 
 def check_integer(value: int | None, *, name: str) -> None:
-    """Refuse a number that SQLite cannot compare."""
-    if value is not None and not codec.INTEGER_MIN <= value <= codec.INTEGER_MAX:
+    """Refuse what is no whole number, or one that SQLite cannot compare."""
+    if value is None:
+        return
+    if not codec.INTEGER_MIN <= fields.check_integer(value, field=name) <= codec.INTEGER_MAX:
         raise InvalidInputError(f"{name} {codec.integer_text(value)} does not fit into 64 bits")
 
 
@@ -405,7 +345,7 @@ def _is_unicode(text: object) -> bool:
         return False
 
 
-def _prefix_range(digits: str, size: int) -> tuple[bytes, bytes]:
+def prefix_range(digits: str, size: int) -> tuple[bytes, bytes]:
     width = 2 * size
     return bytes.fromhex(digits.ljust(width, "0")), bytes.fromhex(digits.ljust(width, "f"))
 
@@ -431,7 +371,7 @@ def _bad_cursor(cursor: str) -> InvalidInputError:
     )
 
 
-def _package(row: tuple[object, ...] | None) -> Package:
+def package_of_row(row: tuple[object, ...] | None) -> Package:
     if row is None:
         raise IntegrityError("a package has lost its row", hint="run `artifactstore replay`")
     (package_id, name, producer, subject, status, retention_class, retention_seconds, expires_at) = row[:8]
@@ -469,7 +409,7 @@ def _digest(algorithm: str, value: object) -> Digest | None:
     return None if value is None else Digest(algorithm, cast("bytes", value))
 
 
-def _file(row: tuple[object, ...] | None) -> File:
+def file_of_row(row: tuple[object, ...] | None) -> File:
     if row is None:
         raise IntegrityError("a file has lost its row", hint="run `artifactstore replay`")
     event_id, package_id, relative_path, media_type, size, blake3, sha256, executable = row

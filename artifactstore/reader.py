@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from artifactstore.digest import new_blake3
-from artifactstore.errors import IntegrityError
+from artifactstore.errors import ArtifactStoreError, IntegrityError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from _typeshed import WriteableBuffer
 
     from artifactstore.objects.backend import Fill
@@ -49,6 +51,10 @@ class ObjectReader(io.RawIOBase):
         """Move to a position, in bytes."""
         return self._raw.seek(offset, whence)
 
+    def fileno(self) -> int:
+        """The descriptor, where the object is a file of this machine; what is read by it is not checked."""
+        return self._raw.fileno()
+
     def tell(self) -> int:
         """The position, in bytes."""
         return self._raw.tell()
@@ -70,7 +76,22 @@ class ObjectReader(io.RawIOBase):
         return count
 
     def readall(self) -> bytes:
-        """Everything from the position to the end, checked if the position is the start."""
+        """Everything from the position to the end, checked if the position is the start.
+
+        Where several places have the object, wrong bytes of one are followed by those of the next.
+        """
+        while True:
+            whole = self._raw.tell() == 0
+            try:
+                return self._rest()
+            except IntegrityError:
+                if not whole or not reject(self._raw):
+                    raise
+            self._raw.seek(0)
+            self._hash = new_blake3()
+            self._hashed = 0
+
+    def _rest(self) -> bytes:
         rest = bytearray(max(self._size - self._raw.tell(), 0))
         with memoryview(rest) as view:
             length = 0
@@ -98,12 +119,146 @@ def open_object(raw: io.RawIOBase, blake3: bytes, size: int, name: str) -> io.Bu
     return io.BufferedReader(ObjectReader(raw, blake3, size, name), 1 << 16)
 
 
+class FallbackReader(io.RawIOBase):
+    """A seekable stream over an object that lies in several places: where one fails, the next goes on.
+
+    Args:
+        sources: each opens the object in one place, the best first.
+        on_failure: told why a place could not give the object.
+    """
+
+    def __init__(
+        self, sources: Iterable[Callable[[], io.RawIOBase]], on_failure: Callable[[ArtifactStoreError], None]
+    ) -> None:
+        self._sources = iter(sources)
+        self._on_failure = on_failure
+        self._first_failure: ArtifactStoreError | None = None
+        self._raw: io.RawIOBase
+        if not self._open_next():
+            super().close()  # or its finalizer would close what was never opened
+            self._give_up()
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to a position, in bytes."""
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position, in bytes."""
+        return self._raw.tell()
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read into a buffer; 0 at the end.
+
+        Raises:
+            ArtifactStoreError: no place can go on; what the first one said.
+        """
+        while True:
+            position = self._raw.tell()
+            try:
+                return self._raw.readinto(buffer) or 0
+            except ArtifactStoreError as error:
+                self._note(error)
+            if not self.reject():
+                self._give_up()
+            self._raw.seek(position)
+
+    def reject(self) -> bool:
+        """Leave a place whose bytes are wrong; the position is the start then.
+
+        Returns:
+            False if there is no other place.
+        """
+        left = self._raw
+        if not self._open_next():
+            return False
+        left.close()
+        return True
+
+    def close(self) -> None:
+        """Close the object."""
+        self._raw.close()
+        super().close()
+
+    def _open_next(self) -> bool:
+        for source in self._sources:
+            try:
+                self._raw = source()
+            except ArtifactStoreError as error:
+                self._note(error)
+            else:
+                return True
+        return False
+
+    def _give_up(self) -> NoReturn:
+        assert self._first_failure is not None  # noqa: S101 - there is a source, and each has failed
+        raise self._first_failure
+
+    def _note(self, error: ArtifactStoreError) -> None:
+        self._on_failure(error)
+        self._first_failure = self._first_failure or error
+
+
+def reject(raw: io.RawIOBase) -> bool:
+    """Turn to another place of an object, from its start; False if there is none."""
+    return isinstance(raw, FallbackReader) and raw.reject()
+
+
+class MemoryReader(io.RawIOBase):
+    """A read-only stream over bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._stream = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always true."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to a position, in bytes."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position, in bytes."""
+        return self._stream.tell()
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read into a buffer; 0 at the end."""
+        return self._stream.readinto(buffer)
+
+
+def checked(raw: io.RawIOBase, blake3: bytes, size: int) -> io.RawIOBase:
+    """A small object, read and compared with its digest at once.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    with open_object(raw, blake3, size, "the object") as stream:
+        return MemoryReader(stream.read())
+
+
 def fill_from(raw: io.RawIOBase) -> Fill:
     """Reads a raw stream in full buffers, as a ring wants them."""
 
     def fill(buffer: memoryview) -> int:
         length = 0
-        while length < len(buffer) and (count := raw.readinto(buffer[length:])):
+        while length < len(buffer):
+            # Released also when the read raises: the buffer is closed then.
+            with buffer[length:] as rest:
+                count = raw.readinto(rest)
+            if not count:
+                break
             length += count
         return length
 

@@ -7,11 +7,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import database as databases
 from artifactstore import schema, views
+from artifactstore.database import PARTIAL, remove_partial, scratch
 from artifactstore.errors import IntegrityError
-from artifactstore.model import ReplayResult
 from artifactstore.moment import format_moment
+from artifactstore.results import ReplayResult
 
 if TYPE_CHECKING:
     from artifactstore.database import Connection, Database
@@ -46,7 +46,7 @@ def replay(database: Database, *, check: bool = False) -> ReplayResult:
     """
     database.check(views=False)
     if check:
-        with database.read() as connection, databases.scratch() as target:
+        with database.read() as connection, scratch() as target:
             before = fingerprint(database, connection)
             count = views.rebuild(connection, target)
             return ReplayResult(count, before, views.fingerprint(target))
@@ -58,7 +58,7 @@ def replay(database: Database, *, check: bool = False) -> ReplayResult:
 
 def fingerprint(database: Database, connection: Connection) -> str:
     """The fingerprint of the views, or that they cannot be read."""
-    if not databases.views_are_whole(connection):
+    if not schema.views_are_whole(connection):
         return UNREADABLE
     try:
         with database.translated():
@@ -86,8 +86,8 @@ def migrate(database: Database, clock: Clock) -> MigrationResult:
     with database.write(views=False) as connection:
         if connection.pragma("user_version") == schema.SCHEMA_VERSION:
             return MigrationResult(schema.SCHEMA_VERSION, schema.SCHEMA_VERSION, None)
-        for left in glob.glob(f"{glob.escape(stem)}.v*.backup.db{databases.PARTIAL}"):
-            databases.remove_partial(left)
+        for left in glob.glob(f"{glob.escape(stem)}.v*.backup.db*{PARTIAL}"):
+            remove_partial(left)
         database.backup(backup)
         views.replay(connection)
     return MigrationResult(before, schema.SCHEMA_VERSION, backup)

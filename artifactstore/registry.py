@@ -10,38 +10,48 @@ from artifactstore.lifecycle.calls import ABANDONED_AFTER, ORPHAN_PROTECTION
 if TYPE_CHECKING:
     import io
     import os
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
     from typing import IO, Literal
 
+    from artifactstore.arrivals import Arrivals
     from artifactstore.codec import Value
     from artifactstore.digest import Digest
     from artifactstore.events import Event
+    from artifactstore.known_files import KnownFile
+    from artifactstore.lifecycle.backup import BackupResult
     from artifactstore.lifecycle.copying import CopyResult
     from artifactstore.lifecycle.fsck import FsckResult
     from artifactstore.lifecycle.gc import GcPlan, GcResult
     from artifactstore.lifecycle.orphans import OrphanResult
     from artifactstore.lifecycle.repair import RepairResult
     from artifactstore.lifecycle.verify import VerifyResult
+    from artifactstore.linkage.message import LinkageRequest
     from artifactstore.manifest import Manifest
     from artifactstore.model import (
         Explanation,
-        ExportResult,
         File,
         FileHit,
-        Health,
         Hold,
-        IngestResult,
+        Linkage,
+        MetadataSchema,
         Package,
         Page,
+        RetentionState,
+        Verification,
+    )
+    from artifactstore.results import (
+        ExportResult,
+        Health,
+        IngestResult,
         PushResult,
         ReplayResult,
-        RetentionState,
         SweepResult,
-        Verification,
+        Violation,
     )
     from artifactstore.scan import Selection
     from artifactstore.sources import Source
     from artifactstore.store import Store
+    from artifactstore.uploads import Uploads
 
 ResultT = TypeVar("ResultT")
 
@@ -77,6 +87,7 @@ class Registry:
         retention_class: str,
         actor: str,
         metadata: Mapping[str, Value] | None = None,
+        metadata_schema: str | None = None,
         idempotency_key: str | None = None,
     ) -> str:
         """See `Store.create_package`."""
@@ -88,6 +99,7 @@ class Registry:
                 retention_class=retention_class,
                 actor=actor,
                 metadata=metadata,
+                metadata_schema=metadata_schema,
                 idempotency_key=idempotency_key,
             )
         )
@@ -101,6 +113,8 @@ class Registry:
         actor: str,
         media_type: str | None = None,
         executable: bool | None = None,
+        expected_size: int | None = None,
+        expected_digests: Iterable[Digest] = (),
         idempotency_key: str | None = None,
     ) -> File:
         """See `Store.ingest_file`; `stream` may also be an async iterator of chunks."""
@@ -114,9 +128,36 @@ class Registry:
                 actor=actor,
                 media_type=media_type,
                 executable=executable,
+                expected_size=expected_size,
+                expected_digests=expected_digests,
                 idempotency_key=idempotency_key,
             )
         )
+
+    async def ingest_known(
+        self,
+        package: str,
+        files: Iterable[KnownFile],
+        *,
+        actor: str,
+        idempotency_key: str | None = None,
+    ) -> list[File]:
+        """See `Store.ingest_known`."""
+        return await _run(
+            lambda: self.store.ingest_known(package, files, actor=actor, idempotency_key=idempotency_key)
+        )
+
+    async def known_objects(self, digests: Iterable[Digest]) -> list[Digest]:
+        """See `Store.known_objects`."""
+        return await _run(lambda: self.store.known_objects(digests))
+
+    async def check_new_file(self, package: str, relative_path: str) -> Package:
+        """See `Store.check_new_file`."""
+        return await _run(lambda: self.store.check_new_file(package, relative_path))
+
+    async def uploads(self) -> Uploads:
+        """See `Store.uploads`; its own calls block."""
+        return await _run(self.store.uploads)
 
     async def ingest_directory(
         self,
@@ -125,12 +166,18 @@ class Registry:
         *,
         actor: str,
         selection: Selection | None = None,
+        cache: bool = True,
         idempotency_key: str | None = None,
     ) -> IngestResult:
         """See `Store.ingest_directory`."""
         return await _run(
             lambda: self.store.ingest_directory(
-                package, directory, actor=actor, selection=selection, idempotency_key=idempotency_key
+                package,
+                directory,
+                actor=actor,
+                selection=selection,
+                cache=cache,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -152,9 +199,13 @@ class Registry:
         retention_class: str,
         actor: str,
         metadata: Mapping[str, Value] | None = None,
+        metadata_schema: str | None = None,
         selection: Selection | None = None,
+        cache: bool = True,
         if_changed: bool = False,
         idempotency_key: str | None = None,
+        expected: Mapping[str, Digest] | None = None,
+        linkage: LinkageRequest | None = None,
     ) -> PushResult:
         """See `Store.push`."""
         return await _run(
@@ -166,11 +217,57 @@ class Registry:
                 retention_class=retention_class,
                 actor=actor,
                 metadata=metadata,
+                metadata_schema=metadata_schema,
                 selection=selection,
+                cache=cache,
                 if_changed=if_changed,
                 idempotency_key=idempotency_key,
+                expected=expected,
+                linkage=linkage,
             )
         )
+
+    async def register_metadata_schema(
+        self, slug: str, schema: Mapping[str, Value], *, actor: str
+    ) -> MetadataSchema:
+        """See `Store.register_metadata_schema`."""
+        return await _run(lambda: self.store.register_metadata_schema(slug, schema, actor=actor))
+
+    async def request_linkage(self, package: str, linkage: LinkageRequest, *, actor: str) -> Linkage:
+        """See `Store.request_linkage`."""
+        return await _run(lambda: self.store.request_linkage(package, linkage, actor=actor))
+
+    async def list_linkages(
+        self, *, undelivered: bool = False, due_at: int | None = None, limit: int = 1000
+    ) -> tuple[Linkage, ...]:
+        """See `Store.list_linkages`."""
+        return await _run(
+            lambda: self.store.list_linkages(undelivered=undelivered, due_at=due_at, limit=limit)
+        )
+
+    async def record_linkage_delivered(self, link_id: str, *, status: int, actor: str) -> Linkage:
+        """See `Store.record_linkage_delivered`."""
+        return await _run(lambda: self.store.record_linkage_delivered(link_id, status=status, actor=actor))
+
+    async def record_linkage_failed(self, link_id: str, *, reason: str, retry_at: int, actor: str) -> Linkage:
+        """See `Store.record_linkage_failed`."""
+        return await _run(
+            lambda: self.store.record_linkage_failed(link_id, reason=reason, retry_at=retry_at, actor=actor)
+        )
+
+    async def list_metadata_schemas(self) -> tuple[MetadataSchema, ...]:
+        """See `Store.list_metadata_schemas`."""
+        return await _run(self.store.list_metadata_schemas)
+
+    async def get_metadata_schema(self, slug: str, *, version: int | None = None) -> MetadataSchema:
+        """See `Store.get_metadata_schema`."""
+        return await _run(lambda: self.store.get_metadata_schema(slug, version=version))
+
+    async def check_metadata(
+        self, slug: str, metadata: Mapping[str, Value], *, version: int | None = None
+    ) -> tuple[Violation, ...]:
+        """See `Store.check_metadata`."""
+        return await _run(lambda: self.store.check_metadata(slug, metadata, version=version))
 
     async def get_package(self, package: str) -> Package:
         """See `Store.get_package`."""
@@ -240,9 +337,25 @@ class Registry:
         """See `Store.export_tar`; the stream is written in another thread."""
         return await _run(lambda: self.store.export_tar(package, stream, bare=bare))
 
-    async def find_object(self, digest: str) -> list[FileHit]:
+    async def export_zip(self, package: str, stream: IO[bytes], *, bare: bool = False) -> ExportResult:
+        """See `Store.export_zip`; the stream is written in another thread."""
+        return await _run(lambda: self.store.export_zip(package, stream, bare=bare))
+
+    async def find_file(self, file_id: str) -> File:
+        """See `Store.find_file`."""
+        return await _run(lambda: self.store.find_file(file_id))
+
+    async def find_object(self, digest: str | Digest) -> list[FileHit]:
         """See `Store.find_object`."""
         return await _run(lambda: self.store.find_object(digest))
+
+    async def newest_sequence(self) -> int:
+        """See `Store.newest_sequence`."""
+        return await _run(self.store.newest_sequence)
+
+    async def arrivals(self) -> Arrivals:
+        """See `Store.arrivals`; its own calls block."""
+        return await _run(self.store.arrivals)
 
     async def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """See `Store.events`."""
@@ -277,11 +390,17 @@ class Registry:
         actor: str,
         authority: str | None = None,
         case_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Hold:
         """See `Store.apply_hold`."""
         return await _run(
             lambda: self.store.apply_hold(
-                package, reason=reason, actor=actor, authority=authority, case_id=case_id
+                package,
+                reason=reason,
+                actor=actor,
+                authority=authority,
+                case_id=case_id,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -304,6 +423,7 @@ class Registry:
         abandoned_after: int = ABANDONED_AFTER,
         mark_abandoned: bool = False,
         accept_clock: bool = False,
+        limit: int | None = None,
     ) -> SweepResult:
         """See `Store.sweep`."""
         return await _run(
@@ -312,12 +432,13 @@ class Registry:
                 abandoned_after=abandoned_after,
                 mark_abandoned=mark_abandoned,
                 accept_clock=accept_clock,
+                limit=limit,
             )
         )
 
-    async def plan_gc(self) -> GcPlan:
+    async def plan_gc(self, *, plan: GcPlan | None = None, limit: int | None = None) -> GcPlan:
         """See `Store.plan_gc`."""
-        return await _run(self.store.plan_gc)
+        return await _run(lambda: self.store.plan_gc(plan=plan, limit=limit))
 
     async def gc(self, *, actor: str, plan: GcPlan | None = None, accept_clock: bool = False) -> GcResult:
         """See `Store.gc`."""
@@ -339,6 +460,7 @@ class Registry:
         max_seconds: float | None = None,
         older_than: int | None = None,
         sample: float | None = None,
+        shard: tuple[int, int] | None = None,
         failed_only: bool = False,
     ) -> VerifyResult:
         """See `Store.verify`."""
@@ -351,6 +473,7 @@ class Registry:
                 max_seconds=max_seconds,
                 older_than=older_than,
                 sample=sample,
+                shard=shard,
                 failed_only=failed_only,
             )
         )
@@ -383,6 +506,10 @@ class Registry:
             )
         )
 
+    async def backup(self, path: str | os.PathLike[str]) -> BackupResult:
+        """See `Store.backup`."""
+        return await _run(lambda: self.store.backup(path))
+
     async def fsck(self, *, read: bool = False) -> FsckResult:
         """See `Store.fsck`."""
         return await _run(lambda: self.store.fsck(read=read))
@@ -391,9 +518,13 @@ class Registry:
         """See `Store.replay`."""
         return await _run(lambda: self.store.replay(check=check))
 
-    async def health(self) -> Health:
+    async def adopt_backend(self, backend: str) -> str | None:
+        """See `Store.adopt_backend`."""
+        return await _run(lambda: self.store.adopt_backend(backend))
+
+    async def health(self, *, deep: bool = False) -> Health:
         """See `Store.health`."""
-        return await _run(self.store.health)
+        return await _run(lambda: self.store.health(deep=deep))
 
 
 async def _run(call: Callable[[], ResultT]) -> ResultT:

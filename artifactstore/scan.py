@@ -8,10 +8,10 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from artifactstore.errors import AccessError, InvalidInputError
-from artifactstore.model import SkippedFile
+from artifactstore.errors import InvalidInputError
 from artifactstore.paths import broken_rule, collision_key, printable
-from artifactstore.sources import opened_folder
+from artifactstore.results import SkippedFile
+from artifactstore.sources import opened_folder, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,8 +102,8 @@ class Scan:
 
     def __post_init__(self) -> None:
         self._store_inodes = frozenset(inode for _, inode in self.store_files)
-        self._include = _compile(self.selection.include)
-        self._exclude = _compile(self.selection.exclude)
+        self._include = compile_globs(self.selection.include)
+        self._exclude = compile_globs(self.selection.exclude)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -166,14 +166,11 @@ class Scan:
         """The names of one folder that are taken, sorted as their full paths are."""
         found: list[_Entry] = []
         earlier = len(self.skipped)
-        with opened_folder(self.root, source) as descriptor:
+        with opened_folder(self.root, source) as descriptor, reading(folder or "."):
             self._refuse_store(descriptor, folder)
-            try:
-                # In an order of our own, since what is left out is noted as it is met.
-                entries = sorted(os.scandir(descriptor), key=lambda entry: entry.name)
-            except OSError as error:
-                message = f"cannot list the folder {printable(folder or '.')}: {error.strerror}"
-                raise AccessError(message) from error
+            # In an order of our own, since what is left out is noted as it is met.
+            with os.scandir(descriptor) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
             for entry in entries:
                 taken = self._classify(entry, folder, source)
                 if taken is not None:
@@ -301,7 +298,7 @@ def _limited(lines: list[str], more: str) -> Iterable[str]:
         yield f"{len(lines) - _WARNINGS_MAX} {more}"
 
 
-def _compile(globs: tuple[str, ...]) -> re.Pattern[str] | None:
+def compile_globs(globs: tuple[str, ...]) -> re.Pattern[str] | None:
     """One pattern for all globs; a folder's path ends with a slash.
 
     A glob without a slash matches a name at any depth; one with a slash matches the path from the root. `*`
@@ -329,8 +326,12 @@ def _translate(glob: str) -> str:
     one. So each star but the last is atomic: it is not tried again when something fails further on.
     """
     body = glob.strip("/")
-    if not body:
-        raise InvalidInputError(f"not a glob: {printable(glob)}")
+    if not {"", ".", ".."}.isdisjoint(body.split("/")):
+        # It would match nothing, and nobody would notice what it fails to leave out.
+        raise InvalidInputError(
+            f"not a glob: {printable(glob)}",
+            hint="write it as a path from the directory on, such as logs/*.log",
+        )
     # Texts of fixed length, each behind a star; the first one stands at the beginning of the path.
     stars, texts = [""], [""]
     if "/" not in body and not glob.startswith("/"):

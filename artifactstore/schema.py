@@ -6,9 +6,14 @@ every replay. Ids are 16 bytes and digests 32 bytes; both have a text form outsi
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from artifactstore.database import Connection
+
 APPLICATION_ID = 0x41525453  # "ARTS"
 # Raised with every change of a view; an older store is rebuilt by `migrate`, a newer one is refused.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 DOTTED_KEY_MAX = 255  # characters; metadata below a longer key is kept, but cannot be filtered by
 
 EVENT_STATEMENTS = (
@@ -157,6 +162,35 @@ VIEW_STATEMENTS = (
     ) STRICT, WITHOUT ROWID
     """,
     """
+    CREATE TABLE metadata_schemas (
+      slug TEXT NOT NULL,
+      version INTEGER NOT NULL,
+      sequence INTEGER NOT NULL,
+      digest BLOB NOT NULL,
+      body BLOB NOT NULL,
+      registered_at INTEGER NOT NULL,
+      registered_by TEXT NOT NULL,
+      PRIMARY KEY (slug, version)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # The outbox: what others are to be told of packages.
+    """
+    CREATE TABLE linkages (
+      link_id BLOB PRIMARY KEY,
+      package_sequence INTEGER NOT NULL,
+      sequence INTEGER NOT NULL,
+      workstream_id TEXT,
+      task_id TEXT,
+      message BLOB NOT NULL,
+      state TEXT NOT NULL,
+      requested_at INTEGER NOT NULL,
+      attempts INTEGER NOT NULL,
+      retry_at INTEGER,
+      failure TEXT,
+      delivered_at INTEGER
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
     CREATE TABLE idempotency_keys (
       idempotency_key TEXT PRIMARY KEY,
       request BLOB NOT NULL,
@@ -189,6 +223,8 @@ INDEX_STATEMENTS = (
     WHERE state <> 'deleted'
     """,
     "CREATE INDEX locations_failed ON storage_locations (backend_id, blake3) WHERE state = 'failed'",
+    "CREATE INDEX linkages_by_package ON linkages (package_sequence)",
+    "CREATE INDEX linkages_due ON linkages (retry_at) WHERE state = 'due'",
     "CREATE UNIQUE INDEX files_by_path ON artifact_files (package_sequence, relative_path)",
     "CREATE INDEX files_by_sha256 ON artifact_files (sha256)",
 )
@@ -198,6 +234,8 @@ VIEW_KEYS = {
     "artifact_files": "sequence",
     "artifact_packages": "sequence",
     "idempotency_keys": "idempotency_key",
+    "linkages": "link_id",
+    "metadata_schemas": "slug, version",
     "package_metadata": "key, value, package_sequence",
     "pending_deletions": "blake3, backend_id",
     "retention_classes": "retention_class",
@@ -211,3 +249,25 @@ VIEW_KEYS = {
 def statement_text(statement: str) -> str:
     """A statement as one line, the form in which two schemas are compared."""
     return " ".join(statement.split())
+
+
+def _statements(connection: Connection) -> set[str]:
+    rows = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return {statement_text(row[0]) for row in rows}
+
+
+def log_is_whole(connection: Connection) -> bool:
+    """Whether the log has its table and the triggers that guard it."""
+    return {statement_text(text) for text in EVENT_STATEMENTS} <= _statements(connection)
+
+
+def views_are_whole(connection: Connection) -> bool:
+    """Whether the tables, indexes and triggers are exactly those of a store: none missing, none surplus."""
+    expected = (*EVENT_STATEMENTS, *VIEW_STATEMENTS, *INDEX_STATEMENTS)
+    return {statement_text(text) for text in expected} == _statements(connection)
+
+
+def add_indexes(connection: Connection) -> None:
+    """Give the views of a scratch database the indexes of a store."""
+    for statement in INDEX_STATEMENTS:
+        connection.execute(statement_text(statement))

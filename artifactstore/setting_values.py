@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from artifactstore.errors import SettingsError
+from artifactstore.objects.routing import Route
 from artifactstore.paths import broken_rule, printable
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ _BASE_URL = re.compile(r"[A-Za-z0-9\-._~:/@!$&'()*+,;=%\[\]]+")  # RFC 3986 with
 _SECRET_REF = re.compile(r"(env):([A-Za-z_][A-Za-z0-9_]*)|(file):(/[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*)")
 _URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _FILE_URL = re.compile(r"file://(?:localhost)?(/[^?#\x00-\x20\x7f]*)", re.IGNORECASE)
+_BACKEND_ID = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
+_ELSEWHERE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\x00-\x20\x7f-\x9f]+")
+# S3 has settings of its own, and nothing can be written through a web page.
+_REFUSED_SCHEMES = ("s3", "s3a", "s3n", "http", "https")
 _ROUTE = re.compile(r"(\*|[^\s*:=]+):(\*|[^\s*:=]+)=([^\s*:=]+)")
 
 
@@ -58,18 +63,6 @@ class SecretRef:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Which backend takes the objects of a producer and a retention class; `*` stands for any."""
-
-    producer: str
-    retention_class: str
-    backend_id: str
-
-    def __str__(self) -> str:
-        return f"{self.producer}:{self.retention_class}={self.backend_id}"
 
 
 def optional(parse: Callable[[str], ValueT]) -> Callable[[str], ValueT | None]:
@@ -183,7 +176,7 @@ def file_url(text: str) -> Path:
         # The value is not quoted: other kinds of URL carry keys and passwords.
         scheme = _URL_SCHEME.match(text)
         if scheme is not None and scheme[1].lower() != "file":
-            message = f"this version has no backend for {scheme[1].lower()}: URLs"
+            message = f"the value is not a URL of {scheme[1].lower()}:"
         else:
             message = "the value is not the URL of a local directory"
         raise SettingsError(message, hint=hint)
@@ -194,6 +187,36 @@ def file_url(text: str) -> Path:
     if _CONTROL.search(path) or not path.strip("/."):
         raise SettingsError(f"{printable(path)} is no directory for objects", hint=hint)
     return Path(path)
+
+
+def storage_url(text: str) -> Path | str:
+    """The directory of a `file:` URL, or the URL of another file system that fsspec knows.
+
+    Raises:
+        SettingsError: as `file_url`; also for S3, which has settings of its own, and for web pages.
+    """
+    scheme = _URL_SCHEME.match(text)
+    name = "" if scheme is None else scheme[1].lower()
+    if name in _REFUSED_SCHEMES:
+        ours = "use ARTIFACTSTORE_S3_BUCKET and its neighbours, and the id s3"
+        hint = ours if name.startswith("s3") else "use file:, sftp:, gs: or another writable file system"
+        raise SettingsError(f"this version has no backend for {name}: URLs", hint=hint)
+    if name in {"", "file"} or _ELSEWHERE_URL.fullmatch(text) is None:
+        return file_url(text)
+    return text
+
+
+def storage_options(text: str) -> dict[str, object]:
+    """Read the options of a file system, a JSON object; the value is never quoted."""
+    import json
+
+    try:
+        options = json.loads(text)
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise SettingsError("the value is not a JSON object", hint='use {"host": "..."}')
+    return options
 
 
 def base_url(text: str) -> str:
@@ -251,10 +274,10 @@ def key_prefix(text: str) -> str:
 def backend_ids(text: str) -> tuple[str, ...]:
     """Read different backend ids, separated by commas."""
     ids = tuple(piece.strip() for piece in text.split(","))
-    if not set(ids) <= set(BACKEND_IDS) or len(set(ids)) < len(ids):
+    if not all(map(_BACKEND_ID.fullmatch, ids)) or len(set(ids)) < len(ids):
         raise SettingsError(
             f"{printable(text)} is not a list of backends",
-            hint=f"use {' or '.join(BACKEND_IDS)}, or both with a comma, each once",
+            hint=f"use {', '.join(BACKEND_IDS)} and ids of further backends, with commas, each once",
         )
     return ids
 

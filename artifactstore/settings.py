@@ -14,13 +14,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artifactstore.dotenv import read_env_file
 from artifactstore.errors import SettingsError
+from artifactstore.objects.routing import Route
 from artifactstore.paths import printable
+from artifactstore.secret_values import read_secret
 from artifactstore.setting_values import (
     BACKEND_IDS,
-    Route,
+    HIDDEN,
     SecretRef,
+    ValueT,
     backend_ids,
     base_url,
     bearer_token,
@@ -28,7 +30,6 @@ from artifactstore.setting_values import (
     boolean,
     choice,
     database_path,
-    file_url,
     hide,
     integer,
     key_prefix,
@@ -39,10 +40,12 @@ from artifactstore.setting_values import (
     routes,
     secret_ref,
     show,
+    storage_options,
+    storage_url,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from artifactstore.dotenv import Assignment
 
@@ -52,6 +55,7 @@ __all__ = [
     "SettingValue",
     "Settings",
     "Variable",
+    "chosen_environment",
     "database_path",
     "default_env_file",
     "in_continuous_integration",
@@ -64,6 +68,7 @@ PREFIXES = (PREFIX, "STATE_HUB_")
 # Any number of them: each names a further backend, `ARTIFACTSTORE_STORAGE_URL_OFF_SITE` that with the id
 # `off-site`.
 STORAGE_URL_PREFIX = f"{PREFIX}STORAGE_URL_"
+STORAGE_OPTIONS_PREFIX = f"{PREFIX}STORAGE_OPTIONS_"
 
 _MIB = 1024 * 1024
 # A part of a multipart upload, and a single PUT, may have these sizes in bytes.
@@ -168,9 +173,8 @@ class Settings:
     api_token: str | None = field(
         default=None, metadata=_from("ARTIFACTSTORE_API_TOKEN", optional(bearer_token), mask=hide)
     )
-    guide_board_schema: Path = field(
-        default=Path("schemas/guide-board.run.v1.json"),
-        metadata=_from("ARTIFACTSTORE_GUIDE_BOARD_SCHEMA", local_path),
+    guide_board_schema: Path | None = field(  # None: the one that comes with the package
+        default=None, metadata=_from("ARTIFACTSTORE_GUIDE_BOARD_SCHEMA", optional(local_path))
     )
     retention_config_path: Path | None = field(
         default=None, metadata=_from("ARTIFACTSTORE_RETENTION_CONFIG_PATH", optional(local_path))
@@ -224,6 +228,10 @@ class Settings:
         default=None,
         metadata=_from("ARTIFACTSTORE_S3_SSE", optional(choice("AES256", "aws:kms", "aws:kms:dsse"))),
     )
+    s3_object_lock: str = field(
+        default="off",
+        metadata=_from("ARTIFACTSTORE_S3_OBJECT_LOCK", choice("off", "governance", "compliance")),
+    )
     s3_multipart_threshold_bytes: int = field(
         default=64 * _MIB, metadata=_from("ARTIFACTSTORE_S3_MULTIPART_THRESHOLD_BYTES", _S3_PART)
     )
@@ -239,18 +247,35 @@ class Settings:
     state_hub_task_id: str | None = field(
         default=None, metadata=_from("STATE_HUB_TASK_ID", optional(_HUB_ID))
     )
-    # Roots of further backends by id.
-    storage_urls: Mapping[str, Path] = field(default_factory=dict, hash=False)
+    # Further backends by id: the root of a local one, or the URL of a file system that fsspec knows.
+    storage_urls: Mapping[str, Path | str] = field(default_factory=dict, hash=False)
+    # Arguments of those file systems by id of backend; may be secret.
+    storage_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    # Values of the file of settings that a reference names.
+    referenced: Mapping[str, str] = field(default_factory=dict, compare=False)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)  # by name of variable
 
     def __post_init__(self) -> None:
         backends = "ARTIFACTSTORE_STORAGE_BACKENDS"
+        for backend_id in self.storage_backends:
+            if backend_id not in {*BACKEND_IDS, *self.storage_urls}:
+                raise SettingsError(
+                    f"{backends} ({self._origin(backends)}): there is no backend {backend_id!r}",
+                    hint=f"use {' or '.join(BACKEND_IDS)}, or set {_storage_name(backend_id)}",
+                )
+        for backend_id in self.storage_options:
+            if not isinstance(self.storage_urls.get(backend_id), str):
+                name = _storage_name(backend_id, STORAGE_OPTIONS_PREFIX)
+                raise SettingsError(
+                    f"{name} ({self._origin(name)}): the backend has no URL that takes options",
+                    hint=f"set {_storage_name(backend_id)}",
+                )
         named = [("ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND", self.storage_default_backend)]
         named += [
             ("ARTIFACTSTORE_STORAGE_BACKEND_ROUTES", rule.backend_id) for rule in self.storage_backend_routes
         ]
         for name, backend_id in named:
-            if backend_id not in self.storage_backends:
+            if backend_id not in {*self.storage_backends, *self.storage_urls}:
                 raise SettingsError(
                     f"{name} ({self._origin(name)}): {printable(backend_id)} is not among the backends of "
                     f"{backends} ({self._origin(backends)}): {show(self.storage_backends)}",
@@ -270,10 +295,30 @@ class Settings:
             )
             for attribute, variable in variables().items()
         ]
-        for backend_id, root in self.storage_urls.items():
-            name = _storage_url_name(backend_id)
-            described.append(SettingValue(name, root.absolute().as_uri(), self._origin(name)))
+        for backend_id, place in self.storage_urls.items():
+            name = _storage_name(backend_id)
+            text = mask_url(place) if isinstance(place, str) else place.absolute().as_uri()
+            described.append(SettingValue(name, text, self._origin(name)))
+        for backend_id in self.storage_options:
+            name = _storage_name(backend_id, STORAGE_OPTIONS_PREFIX)
+            described.append(SettingValue(name, HIDDEN, self._origin(name)))
         return tuple(described)
+
+    def credentials(self, access: SecretRef | None, secret: SecretRef | None) -> tuple[str, str] | None:
+        """An access key and a secret key, read now; None leaves them to the chain of the AWS tools.
+
+        Raises:
+            SettingsError: only one of them is configured, or one cannot be read.
+        """
+        if access is None and secret is None:
+            return None
+        if access is None or secret is None:
+            raise SettingsError(
+                "only one of ARTIFACTSTORE_S3_ACCESS_KEY_REF and ARTIFACTSTORE_S3_SECRET_KEY_REF is set",
+                hint="set both, or neither to use what the AWS tools use",
+            )
+        environ = {**self.referenced, **os.environ}
+        return read_secret(access, environ), read_secret(secret, environ)
 
     def _origin(self, name: str) -> str:
         return self.origins.get(name, "argument")
@@ -294,6 +339,11 @@ def in_continuous_integration(environ: Mapping[str, str] | None = None) -> bool:
     """Whether a CI system runs this process, even if it gives it a terminal: all of them set `CI`."""
     value = (os.environ if environ is None else environ).get("CI", "")
     return value.lower() not in {"", "0", "false", "no", "off"}
+
+
+def chosen_environment(names: Iterable[str]) -> dict[str, str]:
+    """The variables of the process with these names and no others: what a CI system says of itself."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def load_settings(
@@ -318,7 +368,11 @@ def load_settings(
         raise SettingsError(
             f"no setting is named {printable(name)}", hint="give overrides by name of variable"
         )
-    assignments = {} if env_file is None else read_env_file(env_file, PREFIXES)
+    assignments: dict[str, Assignment] = {}
+    if env_file is not None:
+        from artifactstore.dotenv import read_env_file
+
+        assignments = read_env_file(env_file, PREFIXES)
     values: dict[str, Any] = {}  # each parser returns the type of its field
     origins: dict[str, str] = {}
     for attribute, variable in variables().items():
@@ -337,41 +391,49 @@ def load_settings(
             values[attribute] = variable.parse(text)
         except SettingsError as error:
             raise SettingsError(f"{name} ({origin}): {error.message}", hint=error.hint) from None
-    values["storage_urls"] = _storage_urls(environ, env_file, assignments, origins)
+    found = {name: (line.value, f"{env_file} line {line.line}") for name, line in assignments.items()}
+    found.update({name: (text, "environment") for name, text in environ.items()})
+    values["storage_urls"] = _by_backend(found, STORAGE_URL_PREFIX, storage_url, origins)
+    values["storage_options"] = _by_backend(found, STORAGE_OPTIONS_PREFIX, storage_options, origins)
+    references = (values.get("s3_access_key_ref"), values.get("s3_secret_key_ref"))
+    names = {ref.name for ref in references if ref is not None and ref.kind == "env"}
+    values["referenced"] = {name: assignments[name].value for name in names & assignments.keys()}
     settings = Settings(**values, origins=origins)
     _warn_of_unknown_names(settings, environ, env_file, assignments)
     return settings
 
 
-def _storage_urls(
-    environ: Mapping[str, str],
-    env_file: Path | None,
-    assignments: Mapping[str, Assignment],
+def _by_backend(
+    found: Mapping[str, tuple[str, str]],
+    prefix: str,
+    parse: Callable[[str], ValueT],
     origins: dict[str, str],
-) -> dict[str, Path]:
-    """The roots of further backends by id; notes where each came from."""
-    found = {name: (line.value, f"{env_file} line {line.line}") for name, line in assignments.items()}
-    found.update({name: (text, "environment") for name, text in environ.items()})
-    urls: dict[str, Path] = {}
+) -> dict[str, ValueT]:
+    """The values of all variables with a prefix by the backend that they name; notes where each came from.
+
+    Args:
+        found: text and origin by name.
+    """
+    values: dict[str, ValueT] = {}
     for name, (text, origin) in sorted(found.items()):
-        if not name.startswith(STORAGE_URL_PREFIX):
+        if not name.startswith(prefix):
             continue
         try:
-            backend_id = _backend_id(name)
+            backend_id = _backend_id(name, prefix)
             if text:
-                urls[backend_id] = file_url(text)
+                values[backend_id] = parse(text)
                 origins[name] = origin
         except SettingsError as error:
             raise SettingsError(f"{name} ({origin}): {error.message}", hint=error.hint) from None
-    return urls
+    return values
 
 
-def _backend_id(name: str) -> str:
+def _backend_id(name: str, prefix: str) -> str:
     """The id of the backend that a variable with the prefix names."""
-    written = name.removeprefix(STORAGE_URL_PREFIX)
+    written = name.removeprefix(prefix)
     if re.fullmatch("[A-Z0-9]+(?:_[A-Z0-9]+)*", written) is None:
         raise SettingsError(
-            "the name ends with no id of a backend", hint=f"write {STORAGE_URL_PREFIX}OFF_SITE for off-site"
+            "the name ends with no id of a backend", hint=f"write {prefix}OFF_SITE for off-site"
         )
     backend_id = written.lower().replace("_", "-")
     if backend_id in BACKEND_IDS:
@@ -379,8 +441,8 @@ def _backend_id(name: str) -> str:
     return backend_id
 
 
-def _storage_url_name(backend_id: str) -> str:
-    return f"{STORAGE_URL_PREFIX}{backend_id.upper().replace('-', '_')}"
+def _storage_name(backend_id: str, prefix: str = STORAGE_URL_PREFIX) -> str:
+    return f"{prefix}{backend_id.upper().replace('-', '_')}"
 
 
 def _warn_of_unknown_names(
@@ -391,7 +453,8 @@ def _warn_of_unknown_names(
 ) -> None:
     """A misspelt name would otherwise be a setting that silently does nothing."""
     known = {variable.name for variable in variables().values()}
-    known.update(name for name in (*environ, *assignments) if name.startswith(STORAGE_URL_PREFIX))
+    several = (STORAGE_URL_PREFIX, STORAGE_OPTIONS_PREFIX)
+    known.update(name for name in (*environ, *assignments) if name.startswith(several))
     references = (settings.s3_access_key_ref, settings.s3_secret_key_ref)
     known.update(ref.name for ref in references if ref is not None and ref.kind == "env")
     found = {name: f"{env_file} line {assignment.line}" for name, assignment in assignments.items()}

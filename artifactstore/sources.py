@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 from typing import TYPE_CHECKING, Protocol
@@ -12,7 +13,9 @@ from artifactstore.digest import Hasher
 from artifactstore.errors import AccessError, ArtifactStoreError, InvalidInputError, SourceChangedError
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.ring import pump
+from artifactstore.os_errors import TOO_MANY_FILES, release, translation
 from artifactstore.paths import printable
+from artifactstore.reader import fill_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     Source = Buffer | str | os.PathLike[str] | Readable | Iterable[Buffer]
 
+_NO_FOLDER_NOW = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 # Never waits for a writer of a FIFO, never follows a link, never becomes the terminal of the process.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -46,13 +50,20 @@ def stage(batch: Batch, source: Source) -> tuple[Staged, bool]:
         with memoryview(source) as view, view.cast("B") as data:
             if len(data) < SMALL_FILE:
                 return batch.stage_bytes(data), False
-            return batch.stage_stream(_fill_from_chunks(iter((data,)))), False
+
+            def again() -> Fill:
+                return _fill_from_chunks(iter((data,)))
+
+            return batch.stage_stream(again(), expected=len(data), again=again), False
     if isinstance(source, str | os.PathLike):
         descriptor = open_source(os.fspath(source))
         try:
-            return stage_descriptor(batch, descriptor, os.fspath(source), os.fstat(descriptor))
+            with reading(os.fspath(source)):
+                return stage_descriptor(batch, descriptor, os.fspath(source), os.fstat(descriptor))
         finally:
-            os.close(descriptor)
+            release(descriptor)
+    if isinstance(source, io.RawIOBase) and source.seekable():
+        return _stage_seekable(batch, source), False
     fill = _reading(_fill_from_chunks(_chunks_of(source)), "the source")
     buffer = bytearray(SMALL_FILE)
     with memoryview(buffer) as view:
@@ -75,13 +86,11 @@ def open_source(name: str, *, folder: int | None = None) -> int:
         message = f"no such file: {printable(name)}"
         kind = InvalidInputError if folder is None else SourceChangedError
         raise kind(message) from error
-    except PermissionError as error:
-        raise AccessError(f"cannot read {printable(name)}: permission denied") from error
     except OSError as error:
         if error.errno == errno.ELOOP:
             message = f"{printable(name)} became a symbolic link while it was read"
             raise SourceChangedError(message) from error
-        raise InvalidInputError(f"cannot read {printable(name)}: {error.strerror}") from error
+        raise unreadable(error, printable(name)) from error
     except ValueError as error:
         raise InvalidInputError(f"not a path: {printable(name)}") from error
 
@@ -103,19 +112,43 @@ def stage_descriptor(
         if before.st_size < SMALL_FILE:
             staged = batch.stage_bytes(_read_small(descriptor, before.st_size))
         else:
-            # One byte more than announced, as in `_read_small`.
-            fill = fill_from_descriptor(descriptor, limit=before.st_size + 1)
-            staged = batch.stage_stream(_reading(fill, printable(name)), expected=before.st_size)
+            staged = _stage_large(batch, descriptor, printable(name), before.st_size)
+        after = os.fstat(descriptor)
     except OSError as error:
-        if isinstance(error, AccessError):
+        if isinstance(error, ArtifactStoreError):
             raise
-        raise InvalidInputError(f"cannot read {printable(name)}: {error.strerror}") from error
-    after = os.fstat(descriptor)
+        raise unreadable(error, printable(name)) from error
     if staged.size != before.st_size or _identity(before) != _identity(after):
         raise SourceChangedError(
             f"{printable(name)} changed while it was read", hint="push again when its producer is done"
         )
     return staged, bool(before.st_mode & stat.S_IXUSR)
+
+
+def _stage_large(batch: Staging | Batch, descriptor: int, name: str, size: int) -> Staged:
+    start = os.lseek(descriptor, 0, os.SEEK_CUR)
+
+    def again() -> Fill:
+        os.lseek(descriptor, start, os.SEEK_SET)
+        # One byte more than announced, as in `_read_small`.
+        return _reading(fill_from_descriptor(descriptor, limit=size + 1), name)
+
+    return batch.stage_stream(again(), expected=size, again=again)
+
+
+def _stage_seekable(batch: Batch, raw: io.RawIOBase) -> Staged:
+    """Stage a stream that can be read again, such as an object of another backend."""
+    start = raw.tell()
+
+    def again() -> Fill:
+        raw.seek(start)
+        return _reading(fill_from(raw), "the source")
+
+    with memoryview(bytearray(SMALL_FILE)) as view:
+        length = again()(view)
+        if length < SMALL_FILE:
+            return batch.stage_bytes(view[:length])
+    return batch.stage_stream(again(), again=again)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -181,9 +214,33 @@ def _reading(fill: Fill, name: str) -> Fill:
         except ArtifactStoreError:
             raise
         except OSError as error:
-            raise InvalidInputError(f"cannot read {name}: {error.strerror or error}") from error
+            raise unreadable(error, name) from error
 
     return guarded
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what the operating system refuses about the caller's own file or folder into our errors."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ArtifactStoreError):
+            raise
+        raise unreadable(error, printable(name)) from error
+
+
+def unreadable(error: OSError, name: str) -> ArtifactStoreError:
+    """Why the caller's own file or folder cannot be read.
+
+    Args:
+        name: printable.
+    """
+    if isinstance(error, PermissionError):
+        return AccessError(f"cannot read {name}: permission denied")
+    if error.errno in TOO_MANY_FILES:
+        return translation(error, name)  # nothing is wrong with the file
+    return InvalidInputError(f"cannot read {name}: {error.strerror or error}")
 
 
 def _fill_from_chunks(chunks: Iterator[Buffer]) -> Fill:
@@ -239,7 +296,11 @@ def opened_folder(root: int, path: str) -> Iterator[int]:
     Raises:
         SourceChangedError: a part is no folder (any more).
     """
-    descriptor = os.dup(root)
+    shown = f"the folder {printable(path or '.')}"
+    try:
+        descriptor = os.dup(root)
+    except OSError as error:
+        raise unreadable(error, shown) from error
     try:
         for name in path.split("/") if path else ():
             try:
@@ -248,13 +309,13 @@ def opened_folder(root: int, path: str) -> Iterator[int]:
                     os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
                     dir_fd=descriptor,
                 )
-            except PermissionError as error:
-                raise AccessError(f"cannot read the folder {printable(path)}: permission denied") from error
             except OSError as error:
-                message = f"the folder {printable(path)} changed while it was read: {error.strerror}"
-                raise SourceChangedError(message) from error
-            os.close(descriptor)
+                if error.errno in _NO_FOLDER_NOW:
+                    message = f"{shown} changed while it was read: {error.strerror}"
+                    raise SourceChangedError(message) from error
+                raise unreadable(error, shown) from error
+            release(descriptor)
             descriptor = below
         yield descriptor
     finally:
-        os.close(descriptor)
+        release(descriptor)

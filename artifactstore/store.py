@@ -2,59 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import uuid
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from artifactstore import commit, events, fields, packages, queries, rebuild
+from artifactstore import commit, event_log, events
+from artifactstore.backends import Backends
 from artifactstore.database import BUSY_TIMEOUT, Database
-from artifactstore.digest import Digest
-from artifactstore.errors import (
-    AccessError,
-    BackendError,
-    ConflictError,
-    InvalidInputError,
-    SourceChangedError,
-    StateError,
-)
-from artifactstore.idempotency import KnownContent, first_use, request
-from artifactstore.ingest import open_directory, stage_directory
+from artifactstore.errors import BackendError
 from artifactstore.lifecycle import retention
 from artifactstore.lifecycle.calls import LifecycleCalls
 from artifactstore.lifecycle.policy import RetentionPolicy
-from artifactstore.manifest import ManifestEncoder, ManifestFile
-from artifactstore.media_types import check_media_type, guess_media_type
-from artifactstore.model import IngestResult, PushResult
+from artifactstore.linkage.calls import LinkageCalls
+from artifactstore.metadata.calls import SchemaCalls
 from artifactstore.moment import Uuid7Source, believed, system_clock
-from artifactstore.objects.local import LocalBackend
-from artifactstore.paths import check_relative_path, printable
-from artifactstore.scan import Scan, Selection
-from artifactstore.sources import stage
+from artifactstore.package_calls import PackageCalls
+from artifactstore.read_calls import ReadCalls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
-    from artifactstore.codec import Value
-    from artifactstore.commit import Transaction
+    from artifactstore.backends import Place
     from artifactstore.database import Connection
-    from artifactstore.events import Idempotency
-    from artifactstore.ingest import Entry, EntryList, OnProgress
-    from artifactstore.manifest import ManifestPackage
-    from artifactstore.model import File, Package, ReplayResult
     from artifactstore.moment import Clock, IdSource
-    from artifactstore.objects.backend import Backend, Batch, Staged
-    from artifactstore.sources import Source
-
-_log = logging.getLogger(__name__)
-
-STALE_AFTER = 86_400  # seconds after which what a crash left in the staging folder is removed
-_SEAL_ATTEMPTS = 5  # times a finalize starts over because files came in meanwhile
+    from artifactstore.objects.routing import Route
+    from artifactstore.results import ReplayResult
+    from artifactstore.uploads import Uploads
 
 
-class Store(LifecycleCalls):
+class Store(PackageCalls, ReadCalls, LifecycleCalls, SchemaCalls, LinkageCalls):
     """A store: its event log, its views and its objects.
 
     Safe to share between threads and after a fork; any number of processes may use the same store. Each
@@ -64,33 +41,15 @@ class Store(LifecycleCalls):
     Made by `Store.open` or `artifactstore.open`; a context manager.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        backends: Mapping[str, Backend],
-        unavailable: Mapping[str, Backend],
-        store_id: uuid.UUID,
-        clock: Clock,
-        new_id: IdSource,
-        policy: RetentionPolicy,
-    ) -> None:
-        self._database = database
-        self._backends = backends
-        self._unavailable = unavailable
-        # The first one takes what is ingested.
-        self._backend = next(iter(backends.values()))
-        self._policy = policy
-        self._clock = clock
-        self._new_id = new_id
-        self.store_id = store_id
-
     @classmethod
     def open(
         cls,
         database: str | os.PathLike[str],
-        objects: str | os.PathLike[str],
+        objects: Place,
         *,
-        further: Mapping[str, str | os.PathLike[str]] | None = None,
+        further: Mapping[str, Place] | None = None,
+        default_backend: str | None = None,
+        routes: Iterable[Route] = (),
         policy: RetentionPolicy | None = None,
         create: bool = True,
         clock: Clock = system_clock,
@@ -101,9 +60,11 @@ class Store(LifecycleCalls):
 
         Args:
             database: path of the SQLite file.
-            objects: root directory of the objects, the backend `local`.
-            further: root directories of further backends by their ids; `copy` fills them, reads fall back
-                to them.
+            objects: root directory of the objects, the backend `local`; or a backend.
+            further: further backends by their ids, or their root directories; `copy` and routes fill them,
+                reads fall back to them.
+            default_backend: id of the one that takes what no route matches; that of `objects` if not given.
+            routes: where objects of a producer and a retention class go; the first that matches counts.
             policy: how long packages are kept; what the store's own classes say by default.
             create: False refuses to make a store.
             clock: microseconds since 1970, UTC.
@@ -118,16 +79,12 @@ class Store(LifecycleCalls):
         clock = believed(clock)
         new_id = new_id or Uuid7Source(clock)
         file = Database(os.fspath(database), busy_timeout=busy_timeout)
-        backend = LocalBackend(os.fspath(objects))
-        backends = {backend.backend_id: backend}
-        for backend_id, root in (further or {}).items():
-            if backend_id in backends:
-                raise InvalidInputError(f"the backend {backend_id[:80]!r} is there already")
-            backends[backend_id] = LocalBackend(os.fspath(root), backend_id=backend_id)
+        backends = Backends(file, objects, further or {}, default=default_backend, routes=routes)
         try:
-            if create and not file.exists():
+            new = create and not file.exists()
+            if new:
                 try:
-                    backend.check_free()
+                    backends.check_free()
                 except BackendError:
                     # Unless another process has just made this very store.
                     if not file.exists():
@@ -136,32 +93,18 @@ class Store(LifecycleCalls):
             file.check()
             file.settle()
             with file.read() as connection:
-                store_id = uuid.UUID(bytes=events.store_id(connection))
-            unavailable: dict[str, Backend] = {}
-            for name, each in backends.items():
-                try:
-                    _attach(file, each, store_id)
-                except (BackendError, AccessError, StateError) as error:
-                    if each is backend:
-                        raise
-                    # The store works without a copy; health says that it is away.
-                    _log.warning("backend %s is not available: %s", name, error.message)
-                    unavailable[name] = each
-                else:
-                    each.remove_stale(older_than=STALE_AFTER)
+                store_id = uuid.UUID(bytes=event_log.store_id(connection))
+            backends.attach(store_id, new=new)
         except BaseException:
-            for each in backends.values():
-                each.close()
+            backends.close()
             file.close()
             raise
-        available = {name: each for name, each in backends.items() if name not in unavailable}
-        return cls(file, available, unavailable, store_id, clock, new_id, policy or RetentionPolicy())
+        return cls(file, backends, store_id, clock, new_id, policy or RetentionPolicy())
 
     def close(self) -> None:
         """Close the database and the object store. Idempotent."""
         self._database.close()
-        for backend in self._backends.values():
-            backend.close()
+        self._backends.close()
 
     def __enter__(self) -> Store:
         return self
@@ -177,253 +120,11 @@ class Store(LifecycleCalls):
     def __repr__(self) -> str:
         return f"<Store {self.store_id} at {self._database.path}>"
 
-    # Packages: create, ingest, finalize
+    def uploads(self) -> Uploads:
+        """The sessions in which files arrive in parts; they live beside the database."""
+        from artifactstore.uploads import Uploads
 
-    def create_package(
-        self,
-        *,
-        name: str,
-        producer: str,
-        subject: str,
-        retention_class: str,
-        actor: str,
-        metadata: Mapping[str, Value] | None = None,
-        idempotency_key: str | None = None,
-    ) -> str:
-        """Open a package that files can be ingested into.
-
-        Args:
-            name: what a person calls it; need not be unique.
-            producer: the tool that made the evidence.
-            subject: what the evidence is about.
-            retention_class: decides how long it is kept after finalize.
-            actor: who makes this call.
-            metadata: JSON-shaped, at most 1 MiB.
-            idempotency_key: the same key with the same arguments returns the first package.
-        Returns:
-            The id of the package.
-        Raises:
-            InvalidInputError: an argument breaks a rule or the class is unknown.
-            ConflictError: the key was used with other arguments.
-        """
-        details = packages.check_details(name, producer, subject, retention_class, metadata)
-        idempotency = request(idempotency_key, "create_package", *details.arguments())
-        with self._transaction(actor) as transaction:
-            first = first_use(transaction.connection, idempotency)
-            if first is not None:
-                return queries.package(transaction.connection, first).package_id
-            package_id = self._new_id()
-            self._record_created(transaction, details, package_id, self._clock(), idempotency)
-        return str(package_id)
-
-    def ingest_file(
-        self,
-        package: str,
-        relative_path: str,
-        source: Source,
-        *,
-        actor: str,
-        media_type: str | None = None,
-        executable: bool | None = None,
-        idempotency_key: str | None = None,
-    ) -> File:
-        """Put one file into an open package.
-
-        Args:
-            package: id, or a unique prefix of it.
-            relative_path: its name in the package.
-            source: bytes, a path, a binary file object or an iterator of chunks.
-            media_type: guessed from the name if not given.
-            executable: taken from a source path if not given, else false.
-            idempotency_key: the same key with the same bytes and arguments returns the first result.
-        Raises:
-            InvalidInputError: the path, the media type or the source breaks a rule.
-            SourceChangedError: the source file changed while it was read.
-            DuplicateRelativePathError: the package has such a file, or a folder of that name.
-            StateError: the package is finalized.
-        """
-        fields.check_label(actor, field="actor")
-        check_relative_path(relative_path)
-        chosen = guess_media_type(relative_path) if media_type is None else check_media_type(media_type)
-        self._refuse_own_file(source)
-        with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
-            if idempotency_key is None:
-                _admit(connection, sequence, [relative_path], None)
-        with self._backend.batch(keep=True, damaged=self._damaged()) as batch:
-            staged, marked = stage(batch, source)
-            executable = marked if executable is None else executable
-            entry = (
-                relative_path, chosen, staged.size, staged.digests.blake3, staged.digests.sha256, executable
-            )  # fmt: skip
-            idempotency = request(idempotency_key, "ingest_file", sequence, *entry)
-            # Asked twice: here, before anything is published, and again under the write lock.
-            with self._database.read() as connection:
-                first = _admit(connection, sequence, [relative_path], idempotency)
-                if first is not None:
-                    return queries.file_of_event(connection, first)
-            batch.publish()
-            with self._transaction(actor) as transaction:
-                first = _admit(transaction.connection, sequence, [relative_path], idempotency)
-                if first is None:
-                    missing = self._backend.missing([(staged.digests.blake3, staged.size)])
-                    if missing and not batch.restore(missing):
-                        raise BackendError(f"the bytes of {relative_path!r} are gone again", retryable=True)
-                    self._record_files(transaction, sequence, [entry], 1, idempotency)
-                    first = queries.file_sequence(transaction.connection, sequence, relative_path)
-                return queries.file_of_event(transaction.connection, first)
-
-    def ingest_directory(
-        self,
-        package: str,
-        directory: str | os.PathLike[str],
-        *,
-        actor: str,
-        selection: Selection | None = None,
-        idempotency_key: str | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> IngestResult:
-        """Put all files of a directory into an open package, in one transaction.
-
-        Args:
-            selection: which files are evidence and what to do about links; all files, no links by default.
-            on_progress: called now and then on this thread.
-        Raises:
-            as `ingest_file`; also InvalidInputError if the directory has no file to take.
-        """
-        fields.check_label(actor, field="actor")
-        with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
-            if idempotency_key is None:
-                packages.require_open(connection, sequence)
-        with self._backend.batch(damaged=self._damaged()) as batch:
-            scan, entries = self._stage_directory(batch, directory, selection, on_progress)
-            result = entries.result(scan)
-            repeated = replace(result, new_object_count=0, new_object_size=0)
-            idempotency = request(idempotency_key, "ingest_directory", sequence, entries.digest())
-            # Asked twice, as in `ingest_file`.
-            with self._database.read() as connection:
-                if _admit(connection, sequence, (entry[0] for entry in entries), idempotency) is not None:
-                    return repeated
-            batch.publish()
-        with self._transaction(actor) as transaction:
-            if (
-                _admit(transaction.connection, sequence, (entry[0] for entry in entries), idempotency)
-                is not None
-            ):
-                return repeated
-            self._assure(entries, directory, selection)
-            self._record_files(transaction, sequence, entries, entries.count, idempotency)
-        return result
-
-    def finalize_package(self, package: str, *, actor: str, idempotency_key: str | None = None) -> Digest:
-        """Seal a package: its manifest is stored and its clock of retention starts.
-
-        Returns:
-            The digest of the manifest, which names the package's content.
-        Raises:
-            StateError: the package is finalized already, or empty.
-            ConflictError: files keep coming in, or the key was used with other arguments.
-        """
-        fields.check_label(actor, field="actor")
-        with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
-        idempotency = request(idempotency_key, "finalize_package", sequence)
-        for _ in range(_SEAL_ATTEMPTS):
-            with self._database.read() as connection, self._backend.batch() as batch:
-                if first_use(connection, idempotency) is not None:
-                    return _sealed_digest(queries.package(connection, sequence))
-                found = packages.require_open(connection, sequence)
-                if not found.file_count:
-                    raise StateError(
-                        f"package {found.package_id} has no files", hint="add one first", code="empty-package"
-                    )
-                described = packages.described(
-                    packages.details_of(found),
-                    package_id=found.package_id,
-                    store_id=self.store_id,
-                    created_at=found.created_at,
-                )
-                encoder = ManifestEncoder(described, found.file_count)
-                staged, _ = stage(batch, encoder.chunks(queries.manifest_files(connection, sequence)))
-                batch.publish()
-            with self._transaction(actor) as transaction:
-                if first_use(transaction.connection, idempotency) is not None:
-                    return _sealed_digest(queries.package(transaction.connection, sequence))
-                now = packages.require_open(transaction.connection, sequence)
-                gone = self._backend.missing([(staged.digests.blake3, staged.size)])
-                if now.file_count == found.file_count and not gone:
-                    self._record_finalized(transaction, found, staged, encoder.content_digest, idempotency)
-                    return Digest("blake3", staged.digests.blake3)
-        raise ConflictError(
-            f"files keep coming into package {package!r} while it is finalized",
-            hint="finalize when its producer is done",
-        )
-
-    def push(
-        self,
-        directory: str | os.PathLike[str],
-        *,
-        name: str,
-        producer: str,
-        subject: str,
-        retention_class: str,
-        actor: str,
-        metadata: Mapping[str, Value] | None = None,
-        selection: Selection | None = None,
-        if_changed: bool = False,
-        idempotency_key: str | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> PushResult:
-        """Create a package, ingest a directory into it and finalize it, in one transaction.
-
-        Args:
-            if_changed: return the newest finalized package of this producer and subject if it has exactly
-                these files.
-            selection, on_progress: as in `ingest_directory`.
-            others: as in `create_package`.
-        Returns:
-            The finalized package, and what was stored.
-        Raises:
-            InvalidInputError: an argument or a file breaks a rule, or there is no file.
-            SourceChangedError: a file changed while it was read.
-            ConflictError: the key was used with other arguments.
-        """
-        details = packages.check_details(name, producer, subject, retention_class, metadata)
-        fields.check_label(actor, field="actor")
-        with self._database.read() as connection:
-            self._policy.duration(retention_class, queries.retention_classes(connection))
-        with self._backend.batch(damaged=self._damaged()) as batch:
-            scan, entries = self._stage_directory(batch, directory, selection, on_progress)
-            details = packages.with_skipped(details, scan)
-            package_id, created_at = self._new_id(), self._clock()
-            described = packages.described(
-                details, package_id=str(package_id), store_id=self.store_id, created_at=created_at
-            )
-            staged, content_digest = _stage_manifest(batch, described, entries)
-            idempotency = request(idempotency_key, "push", *details.arguments(), content_digest)
-            known = KnownContent(idempotency, if_changed, producer, subject, content_digest)
-            # Asked twice: here, before anything is published, and again under the write lock.
-            with self._database.read() as connection:
-                earlier = known.package(connection)
-            if earlier is None:
-                batch.publish()
-        result = entries.result(scan)
-        if earlier is None:
-            with self._transaction(actor) as transaction:
-                earlier = known.package(transaction.connection)
-                if earlier is None:
-                    self._assure(entries, directory, selection)
-                    if self._backend.missing([(staged.digests.blake3, staged.size)]):
-                        with self._backend.batch() as batch:
-                            _stage_manifest(batch, described, entries)
-                            batch.publish()
-                    sequence = self._record_created(transaction, details, package_id, created_at, None)
-                    self._record_files(transaction, sequence, entries, entries.count, None)
-                    package = queries.package(transaction.connection, sequence)
-                    self._record_finalized(transaction, package, staged, content_digest, idempotency)
-                    return PushResult(queries.package(transaction.connection, sequence), result)
-        return PushResult(earlier, replace(result, new_object_count=0, new_object_size=0), unchanged=True)
+        return Uploads(f"{self._database.path}.uploads", self, self._clock, self._new_id)
 
     def replay(self, *, check: bool = False) -> ReplayResult:
         """Rebuild every view from the log.
@@ -433,137 +134,9 @@ class Store(LifecycleCalls):
         Returns:
             The fingerprints before and after; they are the same unless the views were damaged.
         """
+        from artifactstore import rebuild
+
         return rebuild.replay(self._database, check=check)
-
-    # What the calls above are made of
-
-    def _damaged(self) -> frozenset[bytes]:
-        """Objects of the default backend that a verify found damaged: a new ingest mends them."""
-        with self._database.read() as connection:
-            return frozenset(queries.failed_objects(connection, self._backend.backend_id))
-
-    def _assure(
-        self, entries: EntryList, directory: str | os.PathLike[str], selection: Selection | None
-    ) -> None:
-        """Make sure, under the write lock, that every object about to be named is there.
-
-        A gc may have removed one that was there when the directory was read. Nobody can remove it now, so
-        the directory is simply read again; that happens so rarely that writers may wait for it.
-        """
-        if not self._backend.missing((entry[3], entry[2]) for entry in entries):
-            return
-        with self._backend.batch() as batch:
-            _, again = self._stage_directory(batch, directory, selection, None)
-            if again.digest() != entries.digest():
-                raise SourceChangedError(f"{printable(os.fspath(directory))} changed while it was read")
-            batch.publish()
-
-    def _record_created(
-        self,
-        transaction: Transaction,
-        details: packages.Details,
-        package_id: uuid.UUID,
-        created_at: int,
-        idempotency: Idempotency | None,
-    ) -> int:
-        known = queries.retention_classes(transaction.connection)
-        created = packages.created(
-            details,
-            package_id=package_id,
-            created_at=created_at,
-            retention_seconds=self._policy.duration(details.retention_class, known),
-            idempotency=idempotency,
-        )
-        return transaction.record([created]).sequence
-
-    def _record_files(
-        self,
-        transaction: Transaction,
-        sequence: int,
-        entries: Iterable[Entry],
-        count: int,
-        idempotency: Idempotency | None,
-    ) -> None:
-        backend_id = self._backend.backend_id
-        package = self._record_work(transaction, sequence)
-        transaction.record(packages.ingested(package.package_id, entries, count, backend_id, idempotency))
-        if queries.failed_objects(transaction.connection, backend_id):
-            from artifactstore.lifecycle.repair import record_mended
-
-            written = ((entry[3], entry[4], entry[2]) for entry in entries)
-            record_mended(transaction, self._backend, written, "a new ingest")
-
-    def _record_work(self, transaction: Transaction, sequence: int) -> Package:
-        """Somebody works on an open package: it is not abandoned."""
-        package = queries.package(transaction.connection, sequence)
-        if retention.state_of(transaction.connection, sequence).eligible_at is not None:
-            key = uuid.UUID(package.package_id).bytes
-            transaction.record([events.eligibility_withdrawn(key, reason="in use again")])
-        return package
-
-    def _stage_directory(
-        self,
-        batch: Batch,
-        directory: str | os.PathLike[str],
-        selection: Selection | None,
-        on_progress: OnProgress | None,
-    ) -> tuple[Scan, EntryList]:
-        path = os.fspath(directory)
-        descriptor = open_directory(path)
-        try:
-            scan = Scan(descriptor, os.path.realpath(path), selection or Selection(), self._own_files())
-            entries = stage_directory(batch, scan, on_progress=on_progress)
-        finally:
-            os.close(descriptor)
-        if not entries.count:
-            message = f"the directory {printable(path)} has no files to take"
-            raise InvalidInputError(message, hint="an empty package is no evidence", code="empty-package")
-        return scan, entries
-
-    def _own_files(self) -> frozenset[tuple[int, int]]:
-        """Device and inode of what belongs to the store: to read it as evidence would break its locks."""
-        return frozenset((*self._database.inodes(), *self._backend.inodes()))
-
-    def _refuse_own_file(self, source: Source) -> None:
-        if isinstance(source, str | os.PathLike):
-            try:
-                status = os.stat(source)
-            except (OSError, ValueError):
-                return  # opening it gives the precise error
-            if (status.st_dev, status.st_ino) in self._own_files():
-                message = f"{printable(os.fspath(source))} belongs to the store itself"
-                raise InvalidInputError(message, code="store-inside")
-
-    def _record_finalized(
-        self,
-        transaction: Transaction,
-        package: Package,
-        manifest: Staged,
-        content_digest: bytes,
-        idempotency: Idempotency | None,
-    ) -> None:
-        backend_id = self._backend.backend_id
-        self._record_work(transaction, queries.package_sequence(transaction.connection, package.package_id))
-        transaction.record(
-            [packages.finalized(transaction, package, manifest, content_digest, backend_id, idempotency)]
-        )
-
-
-def _attach(database: Database, backend: Backend, store_id: uuid.UUID) -> None:
-    """Take a backend into use, and claim its place if the log names no object there yet."""
-    try:
-        backend.attach(store_id, create=False)
-    except BackendError as error:
-        if error.code != "backend-missing":
-            raise
-        with database.read() as connection:
-            used = queries.backend_is_used(connection, backend.backend_id)
-        if used:
-            # Another process may have claimed it, and put objects there, after the look.
-            backend.attach(store_id, create=False)
-            return
-        with database.write():
-            backend.attach(store_id, create=True)
 
 
 def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) -> None:
@@ -571,27 +144,3 @@ def _write_first_events(connection: Connection, clock: Clock, new_id: IdSource) 
     drafts = [events.store_created(new_id().bytes)]
     drafts += [events.class_defined(name, duration) for name, duration in retention.DEFAULT_CLASSES.items()]
     commit.Transaction(connection, "artifactstore", clock(), new_id).record(drafts)
-
-
-def _admit(
-    connection: Connection, sequence: int, paths: Iterable[str], idempotency: Idempotency | None
-) -> int | None:
-    """The event of an earlier use of the key; None if it is new and the paths can go into the package."""
-    first = first_use(connection, idempotency)
-    if first is None and packages.require_open(connection, sequence).file_count:
-        for path in paths:
-            packages.refuse_collision(connection, sequence, path)
-    return first
-
-
-def _stage_manifest(batch: Batch, described: ManifestPackage, entries: EntryList) -> tuple[Staged, bytes]:
-    """The manifest of a push, and the sha256 over its files."""
-    encoder = ManifestEncoder(described, entries.count)
-    staged, _ = stage(batch, encoder.chunks(ManifestFile(*entry) for entry in entries))
-    return staged, encoder.content_digest
-
-
-def _sealed_digest(package: Package) -> Digest:
-    if package.manifest_digest is None:
-        raise StateError(f"package {package.package_id} is not finalized")
-    return package.manifest_digest

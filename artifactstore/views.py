@@ -10,13 +10,13 @@ import hashlib
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from artifactstore import codec, events, model, schema
+from artifactstore import codec, event_log, events, model, schema
 from artifactstore.errors import IntegrityError
 from artifactstore.lifecycle.projection import STORED, Lifecycle
 from artifactstore.schema import DOTTED_KEY_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from artifactstore.codec import Value
     from artifactstore.database import Connection
@@ -53,39 +53,64 @@ class _Fold:
         self._retention: list[tuple[object, ...]] = []
         self._expiries: list[tuple[object, ...]] = []
         self._classes: list[tuple[object, ...]] = []
+        self._schemas: list[tuple[object, ...]] = []
         self._keys: list[tuple[object, ...]] = []
         self._handlers: dict[str, Callable[[Event], None]] = {
             events.STORE_CREATED: lambda _event: None,
             events.CLASS_DEFINED: self._class_defined,
+            events.SCHEMA_REGISTERED: self._schema_registered,
             events.PACKAGE_CREATED: self._package_created,
             events.FILE_INGESTED: self._file_ingested,
             events.PACKAGE_FINALIZED: self._package_finalized,
         }
         self._history: list[tuple[int, int]] = []
+        self._has_rows = False
         self._lifecycle = Lifecycle(connection)
 
     def add(self, event: Event) -> None:
         handler = self._handlers.get(event.type)
         if handler is None and event.type in self._lifecycle.types:
             # Rare events change rows that gathered ones may still have to make.
-            self.write()
+            self._write_rows()
             self._lifecycle.apply(event, None if event.package_id is None else self._package_sequence(event))
+            self._note_key(event)
             return
         if handler is None:
             message = f"event {event.sequence} has the unknown type {event.type[:80]!r}"
             raise IntegrityError(message, hint="was it written by a newer artifactstore?")
+        self._has_rows = True
         try:
             handler(event)
-            idempotency = event.payload.get("idempotency")
-            if isinstance(idempotency, dict):
-                self._keys.append((idempotency["key"], idempotency["request"], event.sequence))
         except (KeyError, TypeError, AttributeError) as error:
-            message = f"event {event.sequence} does not say what a {event.type} says: {error!r}"
-            raise IntegrityError(message) from error
+            raise _wrong_payload(event, error) from error
+        self._note_key(event)
+
+    def _note_key(self, event: Event) -> None:
+        idempotency = event.payload.get("idempotency")
+        if isinstance(idempotency, dict):
+            try:
+                self._keys.append((idempotency["key"], idempotency["request"], event.sequence))
+                self._has_rows = True
+            except KeyError as error:
+                raise _wrong_payload(event, error) from error
 
     def _class_defined(self, event: Event) -> None:
         payload: Mapping[str, Any] = event.payload
         self._classes.append((payload["retention_class"], payload["default_duration_seconds"]))
+
+    def _schema_registered(self, event: Event) -> None:
+        payload: Mapping[str, Any] = event.payload
+        self._schemas.append(
+            (
+                payload["slug"],
+                payload["version"],
+                event.sequence,
+                payload["digest"],
+                codec.encode(payload["body"]),
+                event.recorded_at,
+                event.actor,
+            )
+        )
 
     def _package_created(self, event: Event) -> None:
         payload: Mapping[str, Any] = event.payload
@@ -166,8 +191,23 @@ class _Fold:
         return sequence
 
     def write(self) -> None:
+        """Write all that was gathered."""
+        self._write_rows()
+        self._lifecycle.write()
+
+    def _write_rows(self) -> None:
         """Write all rows. Inserts come before updates, since both may be about one package."""
-        many = self._connection.executemany
+        if not self._has_rows:
+            return
+        self._has_rows = False
+        # What the lifecycle has gathered came before all of these.
+        self._lifecycle.write()
+
+        def many(sql: str, rows: Collection[tuple[object, ...]]) -> None:
+            # A rare event writes what came before it: mostly nothing.
+            if rows:
+                self._connection.executemany(sql, rows)
+
         many("INSERT INTO retention_classes VALUES (?, ?)", self._classes)
         many(
             "INSERT INTO artifact_packages VALUES"
@@ -202,13 +242,18 @@ class _Fold:
             self._finalized,
         )
         many("UPDATE retention_state SET expires_at = ? WHERE package_sequence = ?", self._expiries)
+        many("INSERT INTO metadata_schemas VALUES (?, ?, ?, ?, ?, ?, ?)", self._schemas)
         many("INSERT INTO idempotency_keys VALUES (?, ?, ?)", self._keys)
         for rows in (
             self._classes, self._packages, self._retention, self._history, self._metadata, self._files,
-            self._locations, self._finalized, self._expiries, self._keys,
+            self._locations, self._finalized, self._expiries, self._schemas, self._keys,
         ):  # fmt: skip
             rows.clear()
         self._totals.clear()
+
+
+def _wrong_payload(event: Event, error: Exception) -> IntegrityError:
+    return IntegrityError(f"event {event.sequence} does not say what a {event.type} says: {error!r}")
 
 
 def _package_id(event: Event) -> bytes:
@@ -255,7 +300,7 @@ def rebuild(source: Connection, target: Connection) -> int:
         The number of events applied.
     """
     count = 0
-    stream = events.read(source, after=0)
+    stream = event_log.read(source, after=0)
     while batch := list(islice(stream, _BATCH)):
         apply(target, batch)
         count += len(batch)

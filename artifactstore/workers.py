@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterable, Iterator, Sized
+    from concurrent.futures import Future
 
 ItemT = TypeVar("ItemT", bound="Sized")  # some files; its length says how many
 ResultT = TypeVar("ResultT")
@@ -27,6 +28,7 @@ _ALONE = 400  # files done before a worker is worth its start
 _MOST = 3
 _WAITING = 4  # items that a worker has at once
 _AHEAD = 16  # items whose results may wait for an earlier one
+NETWORK_THREADS = 16  # for work that waits for a network
 _PIPE = 1 << 20  # bytes; what an unprivileged process may ask for
 _HEAD = 8  # bytes in front of a message: its length
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from artifactstore.workers import main; main()"
@@ -45,6 +47,7 @@ class Job(Generic[ItemT, ResultT]):
         arguments: plain values.
         descriptors: open files that a worker needs, by the same numbers as here.
         again: does an item that a worker has not done, and perhaps begun; `here` if not given.
+        threads: so many share the items in this process, because `here` waits for a network; 0 for none.
     """
 
     here: Callable[[ItemT], ResultT]
@@ -54,6 +57,7 @@ class Job(Generic[ItemT, ResultT]):
     arguments: tuple[Any, ...]
     descriptors: tuple[int, ...] = ()
     again: Callable[[ItemT], ResultT] | None = None
+    threads: int = 0
 
 
 class Workers(Generic[ItemT, ResultT]):
@@ -77,17 +81,40 @@ class Workers(Generic[ItemT, ResultT]):
         Raises:
             what `Job.here` raises.
         """
+        if self._job.threads:
+            yield from self._in_threads(items)
+            return
         waiting: deque[_Slot[ItemT, ResultT]] = deque()
         for item in items:
             slot: _Slot[ItemT, ResultT] = _Slot(item)
             waiting.append(slot)
-            if not any(worker.take(slot) for worker in self._running(item)):
+            # Nothing to do is not worth asking for.
+            if not len(item) or not any(worker.take(slot) for worker in self._running(item)):
                 slot.result = self._job.here(item)
                 slot.done = True
             while waiting and (waiting[0].done or len(waiting) > _AHEAD):
                 yield self._finish(waiting.popleft())
         while waiting:
             yield self._finish(waiting.popleft())
+
+    def _in_threads(self, items: Iterable[ItemT]) -> Iterator[tuple[ItemT, ResultT]]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        waiting: deque[tuple[ItemT, Future[ResultT]]] = deque()
+        with ThreadPoolExecutor(self._job.threads, thread_name_prefix="artifactstore-worker") as pool:
+            try:
+                for item in items:
+                    waiting.append((item, pool.submit(self._job.here, item)))
+                    if len(waiting) > self._job.threads:
+                        first, future = waiting.popleft()
+                        yield first, future.result()
+                while waiting:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            finally:
+                # After a failure what has not begun is not begun; what has is waited for.
+                for _, future in waiting:
+                    future.cancel()
 
     def _running(self, item: ItemT) -> list[_Worker[ItemT, ResultT]]:
         """The workers, which start when it is clear that there is enough to do."""

@@ -92,7 +92,7 @@ def describe(directory: Path) -> dict[str, str | int]:
     return {
         "cores": os.cpu_count() or 0,
         "memory_gib": round(memory / 1024**3),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "file_system": file_system(directory),
         "python": platform.python_version(),
         "architecture": platform.machine(),

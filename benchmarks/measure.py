@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import resource
 import subprocess
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import artifactstore
 from benchmarks.datasets import files_below
 from benchmarks.machine import NOISY, busy_seconds, sync
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 TIME_LIMIT = 1800.0  # seconds after which a command is killed and counts as failed
 READ_SIZE = 1024 * 1024  # bytes
@@ -64,6 +66,14 @@ class Sample:
         return self.foreign > NOISY
 
 
+def compile_program() -> None:
+    """Compile the modules of ours, as pip does when it installs them.
+
+    In a clone, Python would else compile them at each start, where it may not write what it compiled.
+    """
+    compileall.compile_dir(Path(artifactstore.__file__).parent, quiet=1)
+
+
 def run(commands: Sequence[Command], place: Path) -> Sample:
     """Run commands one after the other, then sync the file system.
 
@@ -78,7 +88,7 @@ def run(commands: Sequence[Command], place: Path) -> Sample:
         returned += seconds
         peak = max(peak, usage.ru_maxrss * 1024)  # [KiB] -> [B]
         own += usage.ru_utime
-    foreign = max(0.0, busy_seconds() - foreign_begin - own) / returned
+    foreign = max(0.0, busy_seconds() - foreign_begin - own) / max(returned, 0.001)
     return Sample(returned, sync(place), peak, foreign)
 
 
@@ -115,6 +125,44 @@ def run_one(command: Command, place: Path) -> tuple[float, resource.struct_rusag
         told = said[-1] if said else "no message"
         raise CommandFailedError(f"{' '.join(command.argv[:4])} … exited with {process.returncode}: {told}")
     return seconds, usage
+
+
+SYNCS = ("fsync", "fdatasync", "syncfs", "sync", "sync_file_range", "msync")
+
+
+def traced(commands: Sequence[Command], place: Path) -> dict[str, int]:
+    """Run commands under strace and count their calls that make bytes durable.
+
+    Raises:
+        CommandFailedError: there is no strace, nobody may trace here, or a command failed.
+    """
+    counted: dict[str, int] = {}
+    trace = place / "trace"
+    for command in commands:
+        run_one(
+            replace(
+                command,
+                argv=(
+                    *("strace", "-f", "--seccomp-bpf", "-c", "-U", "calls,name", "-o", str(trace)),
+                    *("-e", f"trace={','.join(SYNCS)}", "--", *command.argv),
+                ),
+            ),
+            place,
+        )
+        for line in trace.read_text(encoding="ascii").splitlines():
+            match line.split():
+                case [count, name] if name in SYNCS:
+                    counted[name] = counted.get(name, 0) + int(count)
+    return counted
+
+
+def disk_usage(directory: Path) -> int:
+    """Bytes of the disk that a directory takes, with its folders."""
+    return sum(
+        os.lstat(path).st_blocks * 512
+        for folder, _, names in os.walk(directory)
+        for path in (folder, *(os.path.join(folder, name) for name in names))
+    )
 
 
 def memory_floor() -> int:

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.peers import ArtifactStore
+from benchmarks import targets
+from benchmarks.peers.catalogue import OURS
 from benchmarks.suite import Line, Summary, operation, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from benchmarks.library import Finding
 
-# Our seconds divided by the peer's, at most; a set without its own number takes none.
-TARGETS: Mapping[tuple[str, str, str], float] = {
-    ("w1", "push", "restic"): 0.8,
-    ("w1", "push", "borg"): 0.75,
-    ("w1", "push", "git"): 0.3,
-    ("w1", "push", "cp+sync"): 2.2,
-    ("w1", "verify", "restic"): 0.35,
-    ("w1", "export", "restic"): 0.5,
-    ("w1", "export", "cp+sync"): 1.5,
-    ("w2", "push", "borg"): 0.4,
-    ("w2", "push", "cp+sync"): 0.6,
-    ("w2", "verify", "restic"): 0.4,
-    ("w2", "export", "restic"): 0.3,
-    ("w3", "push", "borg"): 0.9,
-    ("w3", "push", "restic"): 0.7,
-    ("w3", "verify", "restic"): 0.4,
-    ("w3", "verify", "borg"): 0.4,
-    ("w4", "unchanged", "restic"): 0.5,
-    ("w4", "changed", "restic"): 0.4,
-}
-MEMORY_TARGET = 128 * 1024**2  # bytes at most, ours, in any set
-HEADINGS = ("set", "work", "peer", "promise", "median s", "min-max s", "ours/peer", "target", "peak MiB")
+HEADINGS = (
+    *("set", "work", "peer", "promise", "median s", "min-max s", "ours/peer", "target", "disk MiB"),
+    *("peak MiB", "syncs"),
+)
 
 
 def machine_line(machine: Mapping[str, str | int]) -> str:
@@ -74,7 +59,7 @@ def row(line: Line, floor: int) -> tuple[str, ...]:
     summary = summarize(line)
     if summary is None:
         reason = line.failure or "no run"
-        return (*start, reason.partition(":")[0], "-", "-", "-", "-", "-")
+        return (*start, reason.partition(":")[0], *("-",) * (len(HEADINGS) - len(start) - 1))
     mark = "*" if summary.noisy else ""
     peak = f"{summary.peak / 1024**2:.0f}" if summary.peak > floor else f"<={floor / 1024**2:.0f}"
     return (
@@ -84,15 +69,24 @@ def row(line: Line, floor: int) -> tuple[str, ...]:
         f"{summary.fastest:.3f}-{summary.slowest:.3f}",
         "" if summary.ratio is None else f"{summary.ratio:.2f}",
         verdict(line, summary),
+        "" if line.disk is None else f"{line.disk / 1024**2:.0f}",
         peak,
+        syncs(line),
     )
+
+
+def syncs(line: Line) -> str:
+    """The calls that made a push durable."""
+    if line.syncs is None:
+        return ""
+    return ", ".join(f"{count} {name}" for name, count in sorted(line.syncs.items())) or "none"
 
 
 def verdict(line: Line, summary: Summary) -> str:
     """The target and whether it is met; for our own lines the target of memory."""
-    if line.peer == ArtifactStore.name:
-        return f"<=128 MiB {'met' if summary.peak <= MEMORY_TARGET else 'MISSED'}"
-    target = TARGETS.get((line.set, line.work, line.peer))
+    if line.peer == OURS.name:
+        return f"<=128 MiB {'met' if summary.peak <= targets.MEMORY else 'MISSED'}"
+    target = targets.PEERS.get((line.set, line.work, line.peer))
     if target is None or summary.ratio is None:
         return ""
     return f"<={target} {'met' if summary.ratio <= target else 'MISSED'}"
@@ -100,10 +94,17 @@ def verdict(line: Line, summary: Summary) -> str:
 
 def findings_table(findings: Sequence[Finding]) -> str:
     """What the library's own benchmarks found."""
-    return "\n".join(
-        f"{item.benchmark:9} {item.what:42} {item.value:12,.1f} {item.unit:9} {wanted(item)}".rstrip()
-        for item in findings
+    width = max(len(item.what) for item in findings)
+    lines = (
+        f"{each.benchmark:9} {each.what:{width}} {number(each.value):>12} {each.unit:9} {wanted(each)}"
+        for each in findings
     )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def number(value: float | None) -> str:
+    """The number of a finding; empty if there is none."""
+    return "" if value is None else f"{value:,.1f}"
 
 
 def wanted(finding: Finding) -> str:
@@ -116,6 +117,27 @@ def wanted(finding: Finding) -> str:
     if finding.most is not None:
         text += f"  <={finding.most} {'met' if finding.ratio <= finding.most else 'MISSED'}"
     return text
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """A document in which the lines of a new run take the place of the same ones of an old run."""
+
+    def key(line: Mapping[str, Any]) -> tuple[str, str, str]:
+        return line["set"], line["work"], line["peer"]
+
+    lines = {key(line): line for line in [*old["results"], *new["results"]]}
+    benchmarks = {item["benchmark"] for item in new["library"]}
+    kept = [item for item in old["library"] if item["benchmark"] not in benchmarks]
+    return {**new, "results": list(lines.values()), "library": kept + new["library"]}
+
+
+def save(path: Path | None, new: Mapping[str, Any]) -> None:
+    """Write a document over those lines of a file that it has too."""
+    if path is None:
+        return
+    if path.exists():
+        new = merged(json.loads(path.read_text(encoding="utf-8")), new)
+    path.write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
 
 
 def document(
@@ -134,10 +156,14 @@ def document(
                 "promise": line.promise.text,
                 "operation": operation(line.work),
                 "failure": line.failure,
-                "target": TARGETS.get((line.set, line.work, line.peer)),
+                "target": targets.PEERS.get((line.set, line.work, line.peer)),
+                "disk": line.disk,
+                "syncs": line.syncs,
                 "summary": dataclasses.asdict(summary) if summary else None,
                 "samples": [
-                    dataclasses.asdict(sample) | {"seconds": line.seconds(sample)} for sample in line.samples
+                    {name: round(value, 4) for name, value in dataclasses.asdict(sample).items()}
+                    | {"seconds": round(line.seconds(sample), 4)}
+                    for sample in line.samples
                 ],
             }
         )

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING
 
 from benchmarks.datasets import Dataset, tree_size
 from benchmarks.machine import settle
-from benchmarks.measure import Command, CommandFailedError, Sample, run, run_one, warm
-from benchmarks.peers import ArtifactStore, Peer, Promise
+from benchmarks.measure import Command, CommandFailedError, Sample, disk_usage, run, run_one, traced, warm
+from benchmarks.peers.catalogue import OURS
+from benchmarks.peers.peer import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-PUSH_ONCE = ("push", "verify", "export")
+    from benchmarks.peers.peer import Peer, Promise
+
+LIFE = ("push", "verify", "export", "delete")
 PUSH_AGAIN = ("unchanged", "changed")
-WORKS = {"w1": PUSH_ONCE, "w2": PUSH_ONCE, "w3": PUSH_ONCE, "w4": PUSH_AGAIN}
+WORKS = {"w1": LIFE, "w2": LIFE, "w3": LIFE, "w4": PUSH_AGAIN}
+TRACED = {"w1"}  # sets whose first push of each peer is made once more, not timed, to count its syncs
 SPACE_FACTOR = 3  # a session writes a repository, an export and caches: about three times its source
 RETIRED_LIMIT = 24 * 1024**3  # bytes of finished sessions kept, since deleting them disturbs the disk
 
@@ -38,6 +42,8 @@ class Line:
         default_factory=list
     )  # ours, then the peer's of the same minute
     failure: str | None = None
+    disk: int | None = None  # bytes that the repository takes after the push
+    syncs: dict[str, int] | None = None  # calls that make bytes durable, by name
 
     def seconds(self, sample: Sample) -> float:
         """Seconds until what was written is durable."""
@@ -75,10 +81,8 @@ def summarize(line: Line) -> Summary | None:
     chosen = [sample for sample in line.samples if not sample.noisy] or line.samples
     pairs = [pair for pair in line.pairs if not (pair[0].noisy or pair[1].noisy)] or line.pairs
     seconds = [line.seconds(sample) for sample in chosen]
-    ours = ArtifactStore.promises
-    ratios = [
-        durable_seconds(mine, ours[operation(line.work)]) / line.seconds(theirs) for mine, theirs in pairs
-    ]
+    promised = OURS.promised(operation(line.work))
+    ratios = [durable_seconds(mine, promised) / line.seconds(theirs) for mine, theirs in pairs]
     return Summary(
         median=statistics.median(seconds),
         fastest=min(seconds),
@@ -103,47 +107,70 @@ class Suite:
         directory: where repositories and exports go, on the file system to measure; the caller deletes it.
         repeats: how often a noisy run is tried again.
         patience: seconds to wait for a quiet machine before each run.
+        works: what to measure; all of the set if empty.
     """
 
     def __init__(
-        self, name: str, dataset: Dataset, directory: Path, *, repeats: int, patience: float
+        self,
+        name: str,
+        dataset: Dataset,
+        directory: Path,
+        *,
+        repeats: int,
+        patience: float,
+        works: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.dataset = dataset
         self.directory = directory
         self.repeats = repeats
         self.patience = patience
+        self.works = [work for work in WORKS[name] if not works or work in works]
         self.session_space = SPACE_FACTOR * tree_size(dataset.root)[1]
         self.sessions = 0
         self.retired: list[Path] = []
         self.lines: dict[tuple[str, str], Line] = {}
 
-    def run(self, peers: Sequence[type[Peer]], *, rounds: int) -> list[Line]:
-        """Measure all peers `rounds` times, each time after a run of ours."""
-        self.enter(ArtifactStore)
+    def run(
+        self, peers: Sequence[Peer], *, rounds: int, after_each: Callable[[list[Line]], object] = list
+    ) -> list[Line]:
+        """Measure all peers `rounds` times, each time after a run of ours.
+
+        Args:
+            after_each: takes what is known after each peer, so that a run that is ended loses little.
+        """
+        self.enter(OURS)
         present = [peer for peer in peers if self.enter(peer)]
+        if self.name in TRACED:
+            for peer in (OURS, *present):
+                self.trace(peer)
         for number in range(1, rounds + 1):
             for peer in present:
                 works = [work for work, name in self.lines if name == peer.name]
-                ours = self.measure(ArtifactStore, works)
+                ours = self.measure(OURS, works)
                 theirs = self.measure(peer, works)
                 for work in theirs.keys() & ours.keys():
                     self.lines[work, peer.name].pairs.append((ours[work], theirs[work]))
                 print(f"{self.name} round {number}/{rounds}: {peer.name}", file=sys.stderr, flush=True)
+                after_each(self.sorted_lines())
+        return self.sorted_lines()
+
+    def sorted_lines(self) -> list[Line]:
+        """The lines by work."""
         return sorted(self.lines.values(), key=lambda line: WORKS[self.name].index(line.work))
 
-    def enter(self, peer: type[Peer]) -> bool:
+    def enter(self, peer: Peer) -> bool:
         """Open a line for each work that a peer offers; returns whether it takes part."""
-        version = peer.version()
-        absence = None if version else f"absent: `{' '.join(peer.version_command)}` does not run"
-        offered = [work for work in WORKS[self.name] if operation(work) in peer.promises]
+        version = peer.installed()
+        absence = None if version else f"absent: `{peer.version.split()[0].rpartition('/')[2]}` does not run"
+        offered = [work for work in self.works if peer.calls(operation(work))]
         for work in offered:
             self.lines[work, peer.name] = Line(
-                self.name, work, peer.name, version or "", peer.promises[operation(work)], failure=absence
+                self.name, work, peer.name, version or "", peer.promised(operation(work)), failure=absence
             )
         return bool(version and offered)
 
-    def measure(self, peer: type[Peer], works: Sequence[str]) -> dict[str, Sample]:
+    def measure(self, peer: Peer, works: Sequence[str]) -> dict[str, Sample]:
         """One session, repeated while others disturb it; the quietest sample of each work counts."""
         best: dict[str, Sample] = {}
         for _ in range(1 + self.repeats):
@@ -159,48 +186,64 @@ class Suite:
             self.lines[work, peer.name].samples.append(sample)
         return best
 
-    def session(self, peer_type: type[Peer], works: Sequence[str]) -> dict[str, Sample]:
+    def session(self, peer: Peer, works: Sequence[str]) -> dict[str, Sample]:
         """A fresh repository, a first push, then the works; what fails is noted in its line and left out."""
-        self.make_room()
-        self.sessions += 1
-        place = self.directory / f"session-{self.sessions:04}"
-        place.mkdir()
-        self.retired.append(place)
-        peer = peer_type(place, self.dataset.root, self.name)
+        session = Session(peer, self.new_place(), self.dataset.root, self.name)
         samples: dict[str, Sample] = {}
         try:
             self.dataset.reset()
-            self.untimed(peer.prepare(), place)
+            self.untimed(session.prepare(), session.place)
             if "push" not in works:
-                self.untimed(peer.push(), place)
+                self.untimed(session.work("push"), session.place)
         except CommandFailedError as failure:
             self.fail(peer, works, failure)
             return samples
         for work in works:
             try:
-                samples[work] = self.work(peer, work)
+                samples[work] = self.work(session, work)
             except CommandFailedError as failure:
                 self.fail(peer, works if work == "push" else [work], failure)
                 if work == "push":
                     break
+            if work == "push" and self.lines[work, peer.name].disk is None and session.repository.exists():
+                self.lines[work, peer.name].disk = disk_usage(session.repository)
         return samples
 
-    def work(self, peer: Peer, work: str) -> Sample:
+    def work(self, session: Session, work: str) -> Sample:
         """One measured work.
 
         Raises:
             CommandFailedError: it could not be done.
         """
-        if work == "verify":
-            self.untimed(peer.before_verify(), peer.place)
-            return self.timed(peer.verify(), peer.place, reads=peer.verified)
+        done = operation(work)
+        reads = {"push": self.dataset.root, "verify": session.verified}.get(done, session.repository)
+        self.untimed(session.before(done), session.place)
         if work == "export":
-            target = peer.place / "export"
-            target.mkdir()
-            return self.timed(peer.export(target), peer.place, reads=peer.repository)
+            session.target.mkdir()
         if work == "changed":
             self.dataset.change()
-        return self.timed(peer.push(), peer.place, reads=self.dataset.root)
+        return self.timed(session.work(done), session.place, reads=reads)
+
+    def trace(self, peer: Peer) -> None:
+        """Count what a first push does to make its bytes durable; nothing where nobody may trace."""
+        line = self.lines.get(("push", peer.name))
+        if line is None or not peer.push:
+            return
+        session = Session(peer, self.new_place(), self.dataset.root, self.name)
+        try:
+            self.untimed(session.prepare(), session.place)
+            line.syncs = traced(list(session.work("push")), session.place)
+        except CommandFailedError as failure:
+            print(f"{self.name}: the syncs of {peer.name} are not counted: {failure}", file=sys.stderr)
+
+    def new_place(self) -> Path:
+        """A directory for a session, on a disk that has room for it."""
+        self.make_room()
+        self.sessions += 1
+        place = self.directory / f"session-{self.sessions:04}"
+        place.mkdir()
+        self.retired.append(place)
+        return place
 
     def fail(self, peer: Peer, works: Sequence[str], failure: CommandFailedError) -> None:
         """Note why there are no numbers."""

@@ -11,7 +11,7 @@ pytest.register_assert_rewrite(
 )
 pytest_plugins = ["crash.report"]
 
-from store.doors import DOORS, PYTHON_DOORS, Door  # noqa: E402 - only after assertions are rewritten
+from store.doors import DOORS, DOORS_IN_ONE_STEP, PYTHON_DOORS, Door  # noqa: E402 - only after assertions are rewritten
 from store.harness import EXECUTABLE, TREE, CountedIds, FakeClock, Home, write_tree  # noqa: E402
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture(params=DOORS)
 def door(request: pytest.FixtureRequest, home: Home) -> Iterator[Door]:
     """An empty store behind each of its doors."""
+    with request.param(home) as opened:
+        yield opened
+
+
+@pytest.fixture(params=DOORS_IN_ONE_STEP)
+def door_in_one_step(request: pytest.FixtureRequest, home: Home) -> Iterator[Door]:
+    """An empty store behind the doors whose calls are one transaction, however many files they take."""
     with request.param(home) as opened:
         yield opened
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +71,7 @@ def test_the_large_file_has_its_size_and_the_same_bytes_everywhere(
 def test_help_lists_the_sets() -> None:
     answer = benchmarks("--help")
     assert answer.returncode == 0
-    assert all(name in answer.stdout for name in ("w1", "w2", "w3", "w4", "replay", "packages"))
+    assert all(name in answer.stdout for name in ("w1", "w2", "w3", "w4", "w6", "w5", "replay", "calls"))
 
 
 def test_an_unknown_peer_is_named() -> None:
@@ -82,13 +84,11 @@ def test_an_unknown_peer_is_named() -> None:
 def test_a_set_runs_with_each_peer_that_every_machine_has(
     name: str, datasets: ModuleType, tmp_path: Path
 ) -> None:
-    peers, report, suite = (
-        importlib.import_module(f"benchmarks.{part}") for part in ("peers", "report", "suite")
-    )
+    catalogue, report, suite = modules("peers.catalogue", "report", "suite")
     files = datasets.SmallFiles(tmp_path / "small", count=20, directories=2)
     files.build()
     lines = suite.Suite(name, files, tmp_path, repeats=0, patience=0.0).run(
-        [peers.Copy, peers.Sha256sum], rounds=1
+        [catalogue.COPY, catalogue.SHA256SUM, catalogue.SHA256_ALONE], rounds=1
     )
     document: dict[str, Any] = json.loads(json.dumps(report.document({}, lines, [])))
     assert {line["failure"] for line in document["results"]} == {None}
@@ -99,29 +99,156 @@ def test_a_set_runs_with_each_peer_that_every_machine_has(
     assert "cp+sync" in report.table(lines, 0)
 
 
-def test_an_absent_peer_and_a_failing_one_are_lines(datasets: ModuleType, tmp_path: Path) -> None:
-    peers, report, suite = (
-        importlib.import_module(f"benchmarks.{part}") for part in ("peers", "report", "suite")
-    )
-
-    class Absent(peers.Copy):  # type: ignore[misc, name-defined]  # the module is imported when the test runs
-        name = "absent"
-        version_command = ("no-such-program-anywhere",)
-
-    class Failing(peers.Copy):  # type: ignore[misc, name-defined]  # the module is imported when the test runs
-        name = "failing"
-
-        def push(self) -> tuple[Any, ...]:
-            return (self.command("ls", self.place / "nothing"),)
-
+@pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
+def test_the_promise_of_a_push_is_counted_in_system_calls(datasets: ModuleType, tmp_path: Path) -> None:
+    catalogue, suite = modules("peers.catalogue", "suite")
     files = datasets.SmallFiles(tmp_path / "small", count=20, directories=2)
     files.build()
-    lines = suite.Suite("w1", files, tmp_path, repeats=0, patience=0.0).run([Absent, Failing], rounds=2)
+    lines = suite.Suite("w1", files, tmp_path, repeats=0, patience=0.0, works=["push"]).run(
+        [catalogue.COPY], rounds=1
+    )
+    ours, copied = lines
+    if ours.syncs is None:
+        pytest.skip("nobody may trace here")
+    # Which of the two is chosen by file system and by size of the batch.
+    assert ours.syncs.get("syncfs", 0) + ours.syncs.get("fsync", 0) >= 2
+    assert ours.syncs["fdatasync"] >= 1
+    assert copied.syncs == {}
+    assert min(ours.disk, copied.disk) >= sum(path.stat().st_size for path in files.root.rglob("*.*"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("artifactstore", "restic", "borg", "ostree", "git", "disk-objectstore loose", "rsync"),
+        *("disk-objectstore packed", "bup", "casync", "rclone", "bagit", "cp+sync"),
+    ],
+)
+def test_each_peer_gives_back_what_it_took(name: str, datasets: ModuleType, tmp_path: Path) -> None:
+    catalogue, peers, measure = modules("peers.catalogue", "peers.peer", "measure")
+    peer = {each.name: each for each in (catalogue.OURS, *catalogue.PEERS)}[name]
+    if peer.installed() is None:
+        pytest.skip(f"{name} is not installed")
+    files = datasets.SmallFiles(tmp_path / "small", count=20, directories=2)
+    files.build()
+    session = peers.Session(peer, tmp_path, files.root, "w1")
+    measure.run(list(session.prepare()), tmp_path)
+    measure.run(list(session.work("push")), tmp_path)
+    files.change()
+    for work in ("push", "verify", "export", "delete"):
+        if work == "export":
+            session.target.mkdir()
+        measure.run(list(session.before(work)), tmp_path)
+        measure.run(list(session.work(work)), tmp_path)
+        if work == "export":
+            exported = [path for path in session.target.rglob("evidence-*") if path.is_file()]
+            assert sorted(path.read_bytes() for path in exported) == sorted(
+                path.read_bytes() for path in files.root.rglob("evidence-*")
+            )
+
+
+@pytest.mark.usefixtures("datasets")
+def test_the_list_of_those_who_give_back_is_whole() -> None:
+    (catalogue,) = modules("peers.catalogue")
+    marks = [*test_each_peer_gives_back_what_it_took.pytestmark]  # type: ignore[attr-defined]
+    (names,) = [mark.args[1] for mark in marks if mark.name == "parametrize"]
+    assert {peer.name for peer in (catalogue.OURS, *catalogue.PEERS) if peer.export} == set(names)
+
+
+def test_an_absent_peer_and_a_failing_one_are_lines(datasets: ModuleType, tmp_path: Path) -> None:
+    catalogue, report, suite = modules("peers.catalogue", "report", "suite")
+    absent = replace(catalogue.COPY, name="absent", version="no-such-program-anywhere --version")
+    failing = replace(catalogue.COPY, name="failing", push=("ls {place}/nothing",))
+    files = datasets.SmallFiles(tmp_path / "small", count=20, directories=2)
+    files.build()
+    lines = suite.Suite("w1", files, tmp_path, repeats=0, patience=0.0).run([absent, failing], rounds=2)
     failures = {(line.work, line.peer): line.failure for line in lines}
     assert failures["push", "absent"] == "absent: `no-such-program-anywhere` does not run"
     assert "nothing" in failures["push", "failing"]
     assert "nothing" in failures["export", "failing"]
     assert "does not run" in report.table(lines, 0)
+
+
+@pytest.mark.usefixtures("datasets")
+def test_each_target_is_about_a_work_of_a_peer() -> None:
+    catalogue, suite, targets = modules("peers.catalogue", "suite", "targets")
+    peers = {peer.name: peer for peer in catalogue.PEERS}
+    for name, work, peer in targets.PEERS:
+        assert work in suite.WORKS[name]
+        assert peers[peer].calls(suite.operation(work)), (name, work, peer)
+
+
+@pytest.mark.usefixtures("datasets")
+def test_noise_is_no_regression_but_what_stays_slow_is_one() -> None:
+    (check,) = modules("check")
+
+    def pair(name: str, *seconds: float) -> Any:
+        samples = iter(seconds)
+        return check.Pair(name, lambda: next(samples, seconds[-1]), lambda: 1.0)
+
+    noisy, slow, same = pair("noisy", 9, 9, 9, 9, 2), pair("slow", 5), pair("same", 2)
+    worse = check.measured([noisy, slow, same], {"noisy": 3.0, "slow": 3.0, "same": 3.0}, 8)
+    assert [each.name for each in worse] == ["slow"]
+    assert [len(each.mine) for each in (noisy, slow, same)] == [5, 8, 3]
+
+
+@pytest.mark.usefixtures("datasets")
+def test_each_committed_ratio_is_measured_and_the_other_way_round(tmp_path: Path) -> None:
+    (check,) = modules("check")
+    committed = json.loads(check.COMMITTED.read_text(encoding="utf-8"))
+    scale = replace(check.QUICK, files=20, bytes=1 << 20, packages=100, most_rounds=1)
+    pairs, _ = check.watched(tmp_path, scale, {})
+    for name in ("quick", "full"):
+        assert committed[name].keys() == {each.name for each in pairs}
+        assert all(ratio > 0 for ratio in committed[name].values())
+
+
+@pytest.mark.usefixtures("datasets")
+def test_the_bare_loops_end_as_ours_do(datasets: ModuleType, tmp_path: Path) -> None:
+    floors = importlib.import_module("benchmarks.floors")
+    data = datasets.SmallFiles(tmp_path / "data", count=40, directories=4)
+    data.build()
+    objects = floors._different(data)
+    (tmp_path / "bare").mkdir()
+    floors.bare_push(objects, tmp_path / "bare")
+    stored = {path.name: path.read_bytes() for path in (tmp_path / "bare").glob("*/*/*")}
+    assert (
+        {hashlib.sha256(content).hexdigest() for content in stored.values()}
+        == stored.keys()
+        == objects.keys()
+    )
+    floors.bare_copy(data, tmp_path / "copy")
+    assert tree_digest(tmp_path / "copy") == tree_digest(tmp_path / "data")
+    floors.bare_unlink(objects, tmp_path / "bare")
+    assert not list((tmp_path / "bare").glob("*/*/*"))
+    findings = floors.floors(data, tmp_path, rounds=1)
+    assert [finding.what.partition(":")[0] for finding in findings] == ["push", "push again", "export", "gc"]
+
+
+def test_the_store_of_many_events_is_built_and_asked(tmp_path: Path) -> None:
+    (scale,) = modules("scale")
+    findings, _ = scale.scale(tmp_path, 1_300)
+    told = {finding.what for finding in findings}
+    assert {"append, 108 packages", "replay, 108 packages", "show, 108 packages"} <= told
+    assert all(finding.value > 0 for finding in findings)
+
+
+@pytest.mark.usefixtures("datasets")
+def test_a_new_run_takes_the_place_of_its_lines_only() -> None:
+    (report,) = modules("report")
+    first, second = ({"set": "w1", "work": "push", "peer": peer} for peer in ("borg", "restic"))
+    old = {"machine": 1, "results": [first, second], "library": [{"benchmark": "calls"}]}
+    new = {"machine": 2, "results": [second | {"new": True}], "library": []}
+    assert report.merged(old, new) == {
+        "machine": 2,
+        "results": [first, second | {"new": True}],
+        "library": [{"benchmark": "calls"}],
+    }
+
+
+def modules(*names: str) -> list[Any]:
+    """Modules of the suite."""
+    return [importlib.import_module(f"benchmarks.{name}") for name in names]
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:

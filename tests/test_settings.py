@@ -55,7 +55,11 @@ GUIDE_VARIABLES = [
     "STATE_HUB_WORKSTREAM_ID",
     "STATE_HUB_TASK_ID",
 ]
-OWN_VARIABLES = ["ARTIFACTSTORE_LOG_FORMAT", "ARTIFACTSTORE_NO_PROGRESS"]
+OWN_VARIABLES = [
+    "ARTIFACTSTORE_LOG_FORMAT",
+    "ARTIFACTSTORE_NO_PROGRESS",
+    "ARTIFACTSTORE_S3_OBJECT_LOCK",
+]
 
 
 def load_one(name: str, text: str) -> Settings:
@@ -567,7 +571,8 @@ def test_env_example_names_exactly_the_known_variables_and_shows_the_defaults(tm
     named = assignment.findall(text)
     further = "ARTIFACTSTORE_STORAGE_URL_OFF_SITE"
     known = [variable.name for variable in variables().values()]
-    assert sorted(name for name, _ in named) == sorted([*known, further])
+    options = "ARTIFACTSTORE_STORAGE_OPTIONS_OFF_SITE"
+    assert sorted(name for name, _ in named) == sorted([*known, further, options])
     for match in assignment.finditer(text):
         above = text[: match.start()].splitlines()[-1]
         assert above.startswith("# ")

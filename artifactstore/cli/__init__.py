@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -19,20 +16,26 @@ def main() -> int:
     Raises:
         SystemExit: a signal, or the reader of the output, ended the command.
     """
-    for number in _STOPS:
-        # What is ignored, as in a job that `nohup` has started, stays so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
     arguments = sys.argv[1:]
     if arguments in (["version"], ["--version"]):
         return _version()
+    _end_in_good_order()
     from artifactstore.cli.application import run
 
     return run(arguments)
 
 
+def _end_in_good_order() -> None:
+    """Let signals end the process by an exception: a push or an export that is told to stop cleans up."""
+    import signal
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # What is ignored, as in a job that `nohup` has started, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
 def _stop(number: int, _frame: object) -> None:
-    """End in good order: a push or an export that is told to stop cleans up after itself."""
     from artifactstore.cli.output import discard
 
     # Cleaning up must not wait for somebody who does not read what we have written.

@@ -27,11 +27,21 @@ _EVIDENCE = {
     "check": "exporting.check",
     "find": "reading.find",
     "events": "log.events",
+    "serve": "serving.serve",
 }
 _GROUPS = {
     "package": (
         "Build a package step by step.",
         {"create": "packages.create", "add": "packages.add", "finalize": "packages.finalize"},
+    ),
+    "schema": (
+        "Schemas that metadata keeps to.",
+        {
+            "register": "schemas.register",
+            "list": "schemas.list_schemas",
+            "show": "schemas.show",
+            "check": "schemas.check",
+        },
     ),
     "retention": (
         "How long packages are kept, and how they go.",
@@ -45,6 +55,23 @@ _GROUPS = {
             "gc": "deletion.gc",
         },
     ),
+    "guide-board": (
+        "The evidence of guide-board runs.",
+        {"ingest": "guide_board.ingest", "link": "guide_board.link"},
+    ),
+    "ci": (
+        "The evidence of CI jobs.",
+        {"push": "ci.push", "gate": "ci.gate"},
+    ),
+    "git": (
+        "The evidence of commits.",
+        {
+            "record": "git.record",
+            "trailer": "git.trailer",
+            "install-hook": "git.install_hook",
+            "uninstall-hook": "git.uninstall_hook",
+        },
+    ),
     "storage": (
         "The stored bytes: check, repair, copy them.",
         {
@@ -52,6 +79,7 @@ _GROUPS = {
             "repair": "storage.repair",
             "copy": "storage.copy",
             "orphans": "storage.orphans",
+            "adopt": "storage.adopt",
         },
     ),
 }
@@ -59,6 +87,7 @@ _UPKEEP = {
     "init": "maintenance.init",
     "health": "maintenance.health",
     "config": "maintenance.config",
+    "backup": "maintenance.backup",
     "migrate": "maintenance.migrate",
     "replay": "maintenance.replay",
     "fsck": "storage.fsck",

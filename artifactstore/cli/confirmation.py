@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from artifactstore.cli.invocation import Invocation
 
 
-def is_to_be_asked(*, yes: bool) -> bool:
+def is_to_be_asked(*, yes: bool, doing: str = "this deletes") -> bool:
     """Whether somebody must be asked before anything is deleted.
 
     Args:
+        doing: what the command does, for the error.
         yes: the caller has agreed in advance.
     Raises:
         InvalidInputError: nobody can be asked.
@@ -27,7 +28,7 @@ def is_to_be_asked(*, yes: bool) -> bool:
         return False
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         raise InvalidInputError(
-            "this deletes, and without a terminal nobody can be asked", hint="say --yes", code="usage"
+            f"{doing}, and without a terminal nobody can be asked", hint="say --yes", code="usage"
         )
     return True
 
@@ -44,5 +45,5 @@ def confirm(run: Invocation, deed: str) -> None:
     say(f"about to {deed}")
     print("go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        say("nothing was deleted")
+        say("nothing was done")
         raise typer.Exit(FAILED)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artifactstore.cli import life_facts, options
+from artifactstore.cli.columns import Fact
 from artifactstore.cli.confirmation import confirm, is_to_be_asked
 from artifactstore.cli.newfile import new_file
-from artifactstore.cli.output import Fact, say
-from artifactstore.cli.projection import members
-from artifactstore.cli.text import count_text, size_text
-from artifactstore.errors import AccessError, BusyError, InvalidInputError
+from artifactstore.cli.output import say
+from artifactstore.cli.text import count_text, moment_text, size_text
+from artifactstore.errors import AccessError, BackendError, BusyError, IntegrityError, InvalidInputError
+from artifactstore.facts import gc_document, members, plan_digest, plan_document
 from artifactstore.local_files import read_whole
 from artifactstore.moment import format_moment, system_clock
 from artifactstore.paths import printable
@@ -24,10 +25,10 @@ from artifactstore.paths import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from artifactstore.any_store import AnyStore
     from artifactstore.cli.invocation import Invocation
     from artifactstore.lifecycle.gc import GcPlan
-    from artifactstore.model import SweepResult
-    from artifactstore.store import Store
+    from artifactstore.results import SweepResult
 
 AcceptClock = Annotated[
     bool,
@@ -115,7 +116,9 @@ def _watch(run: Invocation, once: Callable[[], SweepResult], interval: int, *, a
         while True:
             try:
                 result = once()
-            except BusyError as error:
+            except (BusyError, BackendError) as error:
+                if isinstance(error, BackendError) and not error.retryable:
+                    raise
                 run.note(f"warning: {error.message}; the next sweep comes in {interval} s")
             else:
                 now = format_moment(system_clock())
@@ -180,7 +183,7 @@ def gc(
         raise InvalidInputError("--plan and --plan-out exclude each other", code="usage")
     if dry_run or plan_out is not None:
         with run.store() as store:
-            planned = store.plan_gc() if plan is None else _read_plan(plan)
+            planned = store.plan_gc(plan=None if plan is None else _read_plan(plan))
         _show_plan(run, planned, plan_out, as_json=as_json)
         return
     asking = is_to_be_asked(yes=yes)
@@ -189,25 +192,35 @@ def gc(
         if asking:
             given = _agreed_plan(run, store, given)
         result = store.gc(actor=options.actor_name(actor), plan=given, accept_clock=accept_clock)
+        passed_over = [store.explain_retention(package_id).state for package_id in result.passed_over]
     if as_json:
-        run.output.document({"plan_digest": _plan_digest(result.plan), **members(result)})
+        run.output.document(gc_document(result))
     else:
         run.output.record(
             [
-                Fact("plan_digest", _plan_digest(result.plan)),
+                Fact("plan_digest", plan_digest(result.plan)),
                 Fact("collected_count", str(len(result.collected))),
                 Fact("passed_over_count", str(len(result.passed_over))),
                 Fact("removed_count", str(result.removed_count)),
                 Fact("removed_size", str(result.removed_size), size_text(result.removed_size)),
             ]
         )
-    for package_id in result.passed_over:
-        run.note(f"passed over: {package_id} was held or extended in the last moment")
+    if result.unlocked_at is not None:
+        run.note(
+            f"{count_text(result.locked_count, 'object')} ({size_text(result.locked_size)}) stay until their"
+            f" lock ends at {moment_text(result.unlocked_at)}; run gc again then"
+        )
+    _note_more(run, result.plan)
+    for state in passed_over:
+        run.note(f"passed over: {state.package_id} {state.name}: {life_facts.saved_by(state)}")
+    if result.waiting_count:
+        waiting = count_text(result.waiting_count, "object")
+        run.note(f"{waiting} not removed: the backend is not there; the next gc that finds it removes them")
 
 
-def _agreed_plan(run: Invocation, store: Store, given: GcPlan | None) -> GcPlan:
+def _agreed_plan(run: Invocation, store: AnyStore, given: GcPlan | None) -> GcPlan:
     """The plan that somebody on the terminal has seen and agreed to."""
-    planned = store.plan_gc() if given is None else given
+    planned = store.plan_gc(plan=given)
     if planned.packages:
         for package in planned.packages:
             say(f"{package.package_id}  {package.name}  {package.retention_class}  {package.reason}")
@@ -219,15 +232,25 @@ def _show_plan(run: Invocation, planned: GcPlan, plan_out: str | None, *, as_jso
     if plan_out is not None:
         with new_file(plan_out) as stream:
             stream.write(planned.to_bytes())
-    digest = _plan_digest(planned)
     if as_json:
-        run.output.document({"plan_digest": digest, **members(planned)})
+        run.output.document(plan_document(planned))
         return
     if plan_out is None or not run.brief:
         run.output.table(planned.packages, life_facts.PLAN_COLUMNS)
         run.note(f"would delete {_plan_summary(planned)}")
+        _note_more(run, planned)
     if plan_out is not None:
-        run.output.line(digest)
+        run.output.line(plan_digest(planned))
+
+
+def _note_more(run: Invocation, planned: GcPlan) -> None:
+    """Say that an API plans so many packages at a time and no more."""
+    if run.settings().api_url is None:
+        return
+    from artifactstore.client.retention import PACKAGES_AT_ONCE
+
+    if len(planned.packages) >= PACKAGES_AT_ONCE:
+        run.note(f"these are the first {PACKAGES_AT_ONCE} packages; run gc again for the rest")
 
 
 def _plan_summary(planned: GcPlan) -> str:
@@ -238,15 +261,17 @@ def _plan_summary(planned: GcPlan) -> str:
     )
 
 
-def _plan_digest(planned: GcPlan) -> str:
-    return f"sha256:{planned.digest.hex()}"
-
-
 def _read_plan(path: str) -> GcPlan:
-    from artifactstore.lifecycle.gc import decode_plan
+    from artifactstore.lifecycle.gc import GcPlan
 
     try:
-        return decode_plan(read_whole(path, limit=_PLAN_MAX))
+        return GcPlan.from_bytes(read_whole(path, limit=_PLAN_MAX))
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"the plan {printable(path)} was cut or altered, or is none: {error.message}",
+            hint="write a new one with --plan-out",
+            code=error.code,
+        ) from error
     except PermissionError as error:
         raise AccessError(f"cannot read {printable(path)}: permission denied") from error
     except OSError as error:

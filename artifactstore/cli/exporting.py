@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from artifactstore.cli import facts, options
+from artifactstore.cli.columns import Column
 from artifactstore.cli.exit_codes import FINDINGS
 from artifactstore.cli.newfile import STANDARD_OUTPUT, new_file
-from artifactstore.cli.output import Column
-from artifactstore.cli.projection import members
 from artifactstore.cli.text import count_text, size_text
 from artifactstore.errors import InvalidInputError
+from artifactstore.facts import members
 from artifactstore.paths import printable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from artifactstore.cli.output import Output
-    from artifactstore.model import CheckResult
+    from artifactstore.results import CheckResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +101,13 @@ def check(
 
     Prints what is CHANGED, MISSING or UNLISTED, and exits with 3 if anything is.
     """
-    from artifactstore.check import check_directory
+    from artifactstore.check import check_directory, decode_manifest
     from artifactstore.digest import Digest, digest_pair
 
     run = options.invocation(context)
-    data = _manifest_bytes(_kit_manifest(directory) if manifest is None else manifest)
-    result = check_directory(data, directory)
+    path = _kit_manifest(directory) if manifest is None else manifest
+    data = _manifest_bytes(path)
+    result = check_directory(decode_manifest(data, path), directory)
     digest = Digest("blake3", digest_pair(data).blake3)
     if as_json and not as_lines:
         run.output.document({"intact": result.intact, "manifest_digest": str(digest), **members(result)})

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from artifactstore.cli.output import Column, Fact
-from artifactstore.cli.projection import members
+from artifactstore.cli.columns import Column, Fact
 from artifactstore.cli.text import count_text, moment_text, size_text
+from artifactstore.facts import members
 from artifactstore.moment import format_moment
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from artifactstore.model import File, FileHit, IngestResult, Package, PushResult
+    from artifactstore.model import File, FileHit, Package
+    from artifactstore.results import IngestResult, PushResult
 
 PACKAGE_COLUMNS: tuple[Column[Package], ...] = (
     Column("ID", lambda package: package.package_id),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING
-
 from artifactstore.cli import exit_codes
 from artifactstore.cli.output import say
 from artifactstore.errors import ArtifactStoreError
 
+TYPE_CHECKING = False  # not from `typing`: `artifactstore version` would import it for this alone
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,7 +33,9 @@ def guarded(
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - whatever it is, the user gets a report and no traceback
-        with contextlib.suppress(ArtifactStoreError, SystemExit):
+        from contextlib import suppress
+
+        with suppress(ArtifactStoreError, SystemExit):
             output.flush()
         if verbosity() >= _TRACEBACKS:
             _say_traceback(error)

@@ -12,10 +12,13 @@ from artifactstore.cli.progress import ProgressLine
 from artifactstore.errors import SettingsError
 
 if TYPE_CHECKING:
+    from artifactstore.any_store import AnyStore
+    from artifactstore.moment import IdSource
     from artifactstore.settings import Settings
     from artifactstore.store import Store
 
 PROGRAM = "artifactstore"
+_LOCAL_FLAGS = {"ARTIFACTSTORE_DATABASE_URL": "--database", "ARTIFACTSTORE_STORAGE_LOCAL_ROOT": "--root"}
 
 
 @dataclass(slots=True)
@@ -88,20 +91,44 @@ class Invocation:
         settings = self.settings()
         if settings.api_url is not None:
             raise SettingsError(
-                "ARTIFACTSTORE_API_URL is set, but this version cannot work through HTTP",
-                hint="unset it to work on the local store",
+                "this command works on a store of this machine, and ARTIFACTSTORE_API_URL"
+                f" ({settings.origins.get('ARTIFACTSTORE_API_URL', 'argument')}) names an API",
+                hint="run it on the machine of the store, with ARTIFACTSTORE_API_URL unset",
             )
         return settings
 
-    def store(self, *, create: bool = False) -> Store:
-        """Open the store that the settings name.
+    def local_store(self, *, create: bool = False, new_id: IdSource | None = None) -> Store:
+        """Open the store that the settings name, on this machine.
 
         Args:
             create: make it if it is not there.
+            new_id: source of its ids, if it has to be a special one.
         """
         from artifactstore.app import open_configured
 
-        return open_configured(self.local_settings(), create=create)
+        return open_configured(self.local_settings(), create=create, new_id=new_id)
+
+    def store(self, *, create: bool = False) -> AnyStore:
+        """Open the store that the settings name, here or behind the HTTP API.
+
+        Args:
+            create: make it if it is not there and is one of this machine.
+        Raises:
+            SettingsError: a flag names a local store, and another setting an API.
+        """
+        settings = self.settings()
+        if settings.api_url is None:
+            return self.local_store(create=create)
+        named = [_LOCAL_FLAGS[name] for name in self.overrides if name in _LOCAL_FLAGS]
+        if named:
+            raise SettingsError(
+                f"{' and '.join(named)} name a store of this machine, and ARTIFACTSTORE_API_URL"
+                f" ({settings.origins.get('ARTIFACTSTORE_API_URL', 'argument')}) an API",
+                hint="give one of them",
+            )
+        from artifactstore.client import Client
+
+        return Client(settings.api_url, settings.api_token)
 
     def progress(self) -> ProgressLine:
         """A line that shows how far a call has come, if a person is watching."""

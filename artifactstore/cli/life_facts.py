@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from artifactstore.cli.output import Column, Fact
-from artifactstore.cli.projection import members
-from artifactstore.cli.text import moment_text, size_text
+from artifactstore.cli.columns import Column, Fact
+from artifactstore.cli.text import count_text, moment_text, size_text
 from artifactstore.moment import format_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from artifactstore.events import Event
     from artifactstore.lifecycle.gc import PlannedPackage
@@ -27,10 +26,12 @@ def expiry_text(state: RetentionState) -> str:
 
 
 def retention_facts(found: Explanation) -> Iterator[Fact]:
-    """Rule, expiry, holds, eligibility, and for a tombstone how its bytes went."""
+    """Rule, expiry, extension, holds, eligibility, and for a tombstone how its bytes went."""
     state = found.state
     yield Fact("rule", found.rule)
     yield Fact("expiry", found.expiry)
+    if found.extension is not None:
+        yield Fact("extended", found.extension)
     for hold in found.holds:
         yield Fact("hold", _hold_text(hold, format_moment), _hold_text(hold, moment_text))
     if state.eligible_at is not None:
@@ -55,18 +56,9 @@ def verification_facts(checked: Verification) -> Iterator[Fact]:
     if checked.oldest_at is not None:
         yield Fact("oldest_verified_at", format_moment(checked.oldest_at), moment_text(checked.oldest_at))
     if checked.failed_count:
-        yield Fact("damaged", f"{checked.failed_count} locations; run `artifactstore storage repair`")
-
-
-def retention_members(found: Explanation) -> Mapping[str, object]:
-    """What `show` says of retention beyond the package itself, as JSON has it."""
-    state = members(found.state)
-    names = [name for name in state if name.startswith(("eligible_", "collected_"))]
-    explained = members(found)
-    return {
-        **{name: explained[name] for name in ("rule", "expiry", "holds")},
-        **{name: state[name] for name in names},
-    }
+        yield Fact(
+            "damaged", f"{count_text(checked.failed_count, 'location')}; run `artifactstore storage repair`"
+        )
 
 
 def hold_facts(hold: Hold) -> list[Fact]:
@@ -101,7 +93,7 @@ def _ordered(authority: object, case_id: object) -> str:
 
 def _details(event: Event) -> str:
     """What an event says of retention, in words."""
-    from artifactstore.events import to_json
+    from artifactstore.event_log import to_json
 
     payload: Any = to_json(event)["payload"]
     until = payload.get("expires_at") or "never"
@@ -189,6 +181,13 @@ PLAN_COLUMNS: tuple[Column[PlannedPackage], ...] = (
         right=True,
     ),
 )
+
+
+def saved_by(state: RetentionState) -> str:
+    """What came between the plan of a gc and a package that it did not take."""
+    if state.collected_at is not None:
+        return f"another gc, by {state.collected_by}, was faster"
+    return "a hold is on it" if state.hold_count else "it is not due any more"
 
 
 def _moment(moment: int | None, written: Callable[[int], str]) -> str:

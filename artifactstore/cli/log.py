@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,11 +16,11 @@ from artifactstore.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from artifactstore.any_store import AnyStore
     from artifactstore.events import Event
-    from artifactstore.store import Store
 
 _AT_ONCE = 1000
-_PAUSE = 0.5  # seconds between two looks at the log
+_PAUSE = 1.0  # seconds between two looks whether anybody reads our output
 
 
 def events(
@@ -33,11 +33,14 @@ def events(
         bool, typer.Option("--follow", "-f", help="Go on with what is appended, until stopped.")
     ] = False,
     as_json: options.Json = False,
+    as_lines: options.Jsonl = False,
 ) -> None:
     """Print the event log, oldest first, one JSON object a line."""
-    from artifactstore.events import to_json
+    from artifactstore.event_log import to_json
 
     run = options.invocation(context)
+    if as_json and as_lines:
+        raise InvalidInputError("--json and --jsonl exclude each other", code="usage")
     if follow and as_json:
         raise InvalidInputError(
             "a log that is followed is no JSON document", hint="leave --json out", code="usage"
@@ -47,17 +50,22 @@ def events(
             run.output.array(to_json(event) for event in _stored(store, after, limit))
             return
         last, count = after, 0
-        while True:
-            for event in _stored(store, last, None if limit is None else limit - count):
-                run.output.json_line(to_json(event))
-                last, count = event.sequence, count + 1
-            run.output.flush()
-            if not follow or count == limit:
-                return
-            _pause()
+        for event in _stored(store, after, limit):
+            run.output.json_line(to_json(event))
+            last, count = event.sequence, count + 1
+        if not follow or count == limit:
+            return
+        with contextlib.closing(store.arrivals()) as arrivals:
+            while count != limit:
+                run.output.flush()
+                while not arrivals.wait(last, _PAUSE):
+                    _end_without_reader()
+                for event in _stored(store, last, None if limit is None else limit - count):
+                    run.output.json_line(to_json(event))
+                    last, count = event.sequence, count + 1
 
 
-def _stored(store: Store, after: int, limit: int | None) -> Iterator[Event]:
+def _stored(store: AnyStore, after: int, limit: int | None) -> Iterator[Event]:
     """The events that are in the log now, some of them in memory at a time."""
     left = limit
     while left is None or left > 0:
@@ -69,13 +77,12 @@ def _stored(store: Store, after: int, limit: int | None) -> Iterator[Event]:
         left = None if left is None else left - len(page)
 
 
-def _pause() -> None:
-    """Wait until it is time to look again, or until nobody reads our output any more."""
+def _end_without_reader() -> None:
+    """End if nobody reads our output any more."""
     try:
         poller = select.poll()
         poller.register(sys.stdout.fileno(), 0)  # errors only, which come unasked
     except (OSError, ValueError):
-        time.sleep(_PAUSE)
         return
-    if poller.poll(_PAUSE * 1000):
+    if poller.poll(0):
         raise SystemExit(READER_GONE)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from artifactstore.cli import facts, options
+from artifactstore.cli.columns import Column, Fact
 from artifactstore.cli.exit_codes import FAILED, FINDINGS, NO_STORE
 from artifactstore.cli.invocation import PROGRAM
-from artifactstore.cli.output import Column, Fact
-from artifactstore.cli.projection import members
+from artifactstore.cli.newfile import STANDARD_OUTPUT
+from artifactstore.cli.text import size_text
+from artifactstore.errors import InvalidInputError
+from artifactstore.facts import health_document, members
 
 if TYPE_CHECKING:
     from artifactstore.settings import SettingValue
@@ -43,7 +46,7 @@ def init(context: options.Context, as_json: options.Json = False) -> None:
     settings = run.local_settings()
     with closing(configured_database(settings)) as database:
         created = not database.exists()
-    with run.store(create=True) as store:
+    with run.local_store(create=True) as store:
         store_id = str(store.store_id)
     if as_json:
         run.output.document(
@@ -79,7 +82,7 @@ def migrate(context: options.Context, as_json: options.Json = False) -> None:
     run = options.invocation(context)
     with closing(configured_database(run.local_settings())) as database:
         if not database.exists():
-            run.store(create=True).close()
+            run.local_store(create=True).close()
         result = migrate(database, system_clock)
     if as_json:
         run.output.document(result)
@@ -87,6 +90,33 @@ def migrate(context: options.Context, as_json: options.Json = False) -> None:
     run.output.record(facts.record_of(result))
     if result.version_before == result.version_after:
         run.note("nothing was to be done")
+
+
+def backup(
+    context: options.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file.")],
+    as_json: options.Json = False,
+) -> None:
+    """Write the database into a new file, checked and durable, while others go on.
+
+    The objects are the other half of a backup: copy them after this.
+    """
+    run = options.invocation(context)
+    if file == STANDARD_OUTPUT:
+        raise InvalidInputError("a backup cannot go to stdout", hint="name a file", code="usage")
+    with run.local_store() as store:
+        result = store.backup(file)
+    if as_json:
+        run.output.document(result)
+        return
+    run.output.record(
+        [
+            Fact("path", result.path),
+            Fact("size", str(result.size), size_text(result.size)),
+            Fact("highest_sequence", str(result.event_count)),
+        ]
+    )
+    run.note(f"now copy the objects: all of {run.local_settings().storage_local_root} but tmp")
 
 
 def replay(
@@ -128,20 +158,32 @@ def replay(
 
 def health(
     context: options.Context,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Also write a probe into each remote backend and remove it."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The answer is JSON in any case.")] = False,
 ) -> None:
-    """Say whether the store works; changes nothing.
+    """Say whether the store works.
 
+    Changes nothing; with --deep a probe is written and removed.
     Exits with 1 if it is degraded and with 10 if there is none.
     """
-    from artifactstore.app import configured_health
-
     run = options.invocation(context)
-    settings = run.local_settings()
-    found = configured_health(settings)
-    run.output.document({"status": found.status, **members(found)})
+    settings = run.settings()
+    if settings.api_url is None:
+        from artifactstore.app import configured_health
+
+        found = configured_health(settings, deep=deep)
+    elif deep:
+        raise InvalidInputError("--deep looks at the backends of the local store", code="usage")
+    else:
+        with run.store() as store:
+            found = store.health()
+    run.output.document(health_document(found))
     if found.status != "ok":
-        raise typer.Exit(FAILED if settings.database_path.exists() else NO_STORE)
+        here = settings.api_url is None and not settings.database_path.exists()
+        raise typer.Exit(NO_STORE if here else FAILED)
 
 
 def config(context: options.Context, as_json: options.Json = False, as_lines: options.Jsonl = False) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from artifactstore.cli.source import STANDARD_INPUT, standard_input
 from artifactstore.errors import AccessError, InvalidInputError
 from artifactstore.paths import printable
+from artifactstore.strict_json import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ def collected(texts: Iterable[str] | None, file: str | None) -> dict[str, Value]
         InvalidInputError: the file is no strict JSON object, or a key comes twice.
         AccessError: the file cannot be read.
     """
-    found: dict[str, Value] = {} if file is None else _read(file)
+    found: dict[str, Value] = {} if file is None else read_file(file)
     for key, value in pairs(texts).items():
         if key in found:
             message = f"the metadata key {printable(key)} is given twice, by --metadata and in the file"
@@ -50,7 +50,13 @@ def collected(texts: Iterable[str] | None, file: str | None) -> dict[str, Value]
     return found
 
 
-def _read(file: str) -> dict[str, Value]:
+def read_file(file: str) -> dict[str, Value]:
+    """A JSON object from a file; `-` is stdin.
+
+    Raises:
+        InvalidInputError: the file is no strict JSON object.
+        AccessError: the file cannot be read.
+    """
     name = "stdin" if file == STANDARD_INPUT else printable(file)
     try:
         if file == STANDARD_INPUT:
@@ -64,25 +70,4 @@ def _read(file: str) -> dict[str, Value]:
         raise InvalidInputError(f"cannot read {name}: {error.strerror}") from error
     if len(data) > _FILE_MAX:
         raise InvalidInputError(f"{name} is larger than {_FILE_MAX} bytes", code="metadata-too-large")
-    try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        message = f"{name} is not JSON that metadata can hold: {error}"
-        raise InvalidInputError(message, code="not-json-shaped") from None
-    if not isinstance(value, dict):
-        message = f"{name} holds a JSON {type(value).__name__}"
-        raise InvalidInputError(message, hint="write one JSON object", code="not-json-shaped")
-    return value
-
-
-def _object(entries: list[tuple[str, Value]]) -> dict[str, Value]:
-    found: dict[str, Value] = {}
-    for key, value in entries:
-        if key in found:
-            raise ValueError(f"the key {printable(key)} comes twice in an object")
-        found[key] = value
-    return found
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a JSON number")
+    return read_object(data, name=name)

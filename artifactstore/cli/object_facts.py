@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore.cli.output import Column
+from artifactstore.cli.columns import Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

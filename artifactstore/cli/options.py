@@ -35,6 +35,10 @@ def _remember(context: typer.Context, parameter: typer.CallbackParam, value: obj
             run.overrides["ARTIFACTSTORE_DATABASE_URL"] = str(value)
         case "root":
             run.overrides["ARTIFACTSTORE_STORAGE_LOCAL_ROOT"] = str(value)
+        case "api_url":
+            run.overrides["ARTIFACTSTORE_API_URL"] = str(value)
+        case "api_token":
+            run.overrides["ARTIFACTSTORE_API_TOKEN"] = str(value)
         case "no_progress":
             run.overrides["ARTIFACTSTORE_NO_PROGRESS"] = "true"
         case "env_file":
@@ -63,6 +67,24 @@ def global_options(
         str | None,
         typer.Option(
             metavar="DIR", help="Root of the store's objects.", callback=_remember, expose_value=False
+        ),
+    ] = None,
+    api_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Work on the store behind this HTTP API instead.",
+            callback=_remember,
+            expose_value=False,
+        ),
+    ] = None,
+    api_token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            help="Bearer token for it; others see it in the list of processes, the environment is better.",
+            callback=_remember,
+            expose_value=False,
         ),
     ] = None,
     env_file: Annotated[
@@ -148,6 +170,10 @@ MetadataFile = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="A JSON object with entries of the metadata; - reads stdin."),
 ]
+MetadataSchema = Annotated[
+    str | None,
+    typer.Option("--schema", metavar="SLUG", help="A registered schema that the metadata keeps to."),
+]
 IdempotencyKey = Annotated[
     str | None,
     typer.Option(metavar="KEY", help="The same key again returns the first result and adds nothing."),
@@ -167,6 +193,9 @@ Include = Annotated[
 ]
 SkipUnsafe = Annotated[
     bool, typer.Option("--skip-unsafe", help="Leave out what breaks a rule instead of refusing it all.")
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Read files again that look as they did when they were last read.")
 ]
 
 

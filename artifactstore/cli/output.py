@@ -1,34 +1,36 @@
-"""Where the commands print: the answer on stdout, everything else on stderr."""
+"""Where the commands print: the answer on stdout, everything else on stderr.
+
+Every command imports this, `version` too: what only some answers or a failure need is imported where they are
+written.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import os
 import sys
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Generic, TypeVar
 
 from artifactstore.cli.exit_codes import READER_GONE
-from artifactstore.cli.projection import plain
 from artifactstore.cli.text import for_pipe, for_terminal, padded, width
 from artifactstore.errors import ArtifactStoreError, InvalidInputError
 
+TYPE_CHECKING = False  # not from `typing`: `artifactstore version` would import it for this alone
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from typing import BinaryIO, TextIO
 
-ItemT = TypeVar("ItemT")
+    from artifactstore.cli.columns import Column, Fact, ItemT
 
 _ALIGNED_TOGETHER = 1000  # rows of a table on a terminal
 
 
 def say(text: str) -> None:
     """Write one line to stderr; that it cannot be written is no reason to fail."""
+    from contextlib import suppress
+
     if sys.stderr is not None:  # with None, print would choose stdout
-        with contextlib.suppress(OSError, ValueError):
+        with suppress(OSError, ValueError):
             print(for_terminal(text), file=sys.stderr, flush=True)
 
 
@@ -37,40 +39,14 @@ def discard(stream: TextIO | None) -> None:
 
     Python would complain when it exits about what it cannot write, or wait until it can.
     """
+    from contextlib import suppress
+
     if stream is not None:
-        with contextlib.suppress(io.UnsupportedOperation):
+        with suppress(io.UnsupportedOperation):
             descriptor = stream.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
             os.dup2(nowhere, descriptor)
             os.close(nowhere)
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[ItemT]):
-    """A column of a table.
-
-    Args:
-        title: its heading on a terminal; pipes get none.
-        exact: the text of an item in a pipe.
-        shown: the text of an item on a terminal; None for the exact one.
-        right: aligned on the right side.
-        pipe_only: left out on a terminal, where lines are short.
-    """
-
-    title: str
-    exact: Callable[[ItemT], str]
-    shown: Callable[[ItemT], str] | None = None
-    right: bool = False
-    pipe_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A named value of a record, with a text for people if it is another one."""
-
-    name: str
-    exact: str
-    shown: str | None = None
 
 
 class Output:
@@ -94,8 +70,7 @@ class Output:
 
     def data(self, data: bytes) -> None:
         """Write bytes as they are."""
-        with self._writing() as stream:
-            _write_all(stream, data)
+        self._attempt(lambda stream: _write_all(stream, data))
 
     def line(self, text: str) -> None:
         """Write one line of text."""
@@ -104,8 +79,7 @@ class Output:
     def flush(self) -> None:
         """Make sure that what was written has left the process."""
         if self._stream is not None:
-            with self._writing() as stream:
-                stream.flush()
+            self._attempt(lambda stream: stream.flush())
 
     def refuse_terminal(self) -> None:
         """Refuse to write binary data where a person would see it."""
@@ -116,17 +90,17 @@ class Output:
 
     def document(self, value: object) -> None:
         """Write one JSON document."""
-        self._text(f"{json.dumps(plain(value), indent=2)}\n")
+        self._text(f"{_json(value, indent=2)}\n")
 
     def json_line(self, value: object) -> None:
         """Write one JSON value on one line."""
-        self._text(f"{json.dumps(plain(value), separators=(',', ':'))}\n")
+        self._text(f"{_json(value, separators=(',', ':'))}\n")
 
     def array(self, items: Iterable[object]) -> None:
         """Write one JSON document, an array, while its items come in."""
         opening = "["
         for item in items:
-            self._text(f"{opening}\n{json.dumps(plain(item))}")
+            self._text(f"{opening}\n{_json(item)}")
             opening = ","
         self._text("[]\n" if opening == "[" else "\n]\n")
 
@@ -177,17 +151,14 @@ class Output:
             self._text(f"{'  '.join(cells).rstrip()}\n")
 
     def _text(self, text: str) -> None:
-        with self._writing() as stream:
-            _write_all(stream, text.encode(self._encoding, "backslashreplace"))
+        self.data(text.encode(self._encoding, "backslashreplace"))
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[BinaryIO]:
+    def _attempt(self, deed: Callable[[BinaryIO], None]) -> None:
+        """Do something with the stream, and say it if that fails."""
         if self._stream is None:
             raise ArtifactStoreError("cannot write the answer: stdout is closed", code="output-failed")
         try:
-            yield self._stream.buffer
-        except ArtifactStoreError:
-            raise
+            deed(self._stream.buffer)
         except BrokenPipeError:
             discard(self._stream)
             raise SystemExit(READER_GONE) from None
@@ -195,6 +166,14 @@ class Output:
             discard(self._stream)
             message = f"cannot write the answer: {error.strerror}"
             raise ArtifactStoreError(message, code="output-failed") from error
+
+
+def _json(value: object, *, indent: int | None = None, separators: tuple[str, str] | None = None) -> str:
+    from json import dumps
+
+    from artifactstore.facts import plain
+
+    return dumps(plain(value), indent=indent, separators=separators)
 
 
 def _write_all(stream: BinaryIO, data: bytes) -> None:

@@ -13,9 +13,9 @@ from artifactstore.cli.source import STANDARD_INPUT, standard_input
 from artifactstore.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from artifactstore.cli.columns import Fact
     from artifactstore.cli.invocation import Invocation
-    from artifactstore.cli.output import Fact
-    from artifactstore.model import IngestResult
+    from artifactstore.results import IngestResult
     from artifactstore.scan import Selection
 
 
@@ -32,10 +32,12 @@ def push(
     actor: options.Actor = None,
     metadata: options.MetadataPairs = None,
     metadata_file: options.MetadataFile = None,
+    schema: options.MetadataSchema = None,
     symlinks: options.Symlinks = "error",
     exclude: options.Exclude = None,
     include: options.Include = None,
     skip_unsafe: options.SkipUnsafe = False,
+    no_cache: options.NoCache = False,
     if_changed: Annotated[
         bool,
         typer.Option(
@@ -53,7 +55,7 @@ def push(
 
     run = options.invocation(context)
     described = collected(metadata, metadata_file)
-    selection = _selection(symlinks, exclude, include, skip_unsafe=skip_unsafe)
+    selection = selection_of(symlinks, exclude, include, skip_unsafe=skip_unsafe)
     # Looked at before a store is made for it.
     os.close(open_directory(directory))
     with run.store(create=True) as store, run.progress() as progress:
@@ -65,13 +67,15 @@ def push(
             retention_class=retention_class,
             actor=options.actor_name(actor),
             metadata=described,
+            metadata_schema=schema,
             selection=selection,
+            cache=not no_cache,
             if_changed=if_changed,
             idempotency_key=idempotency_key,
             on_progress=progress.on_progress,
         )
-    _note_leftovers(run, result.ingest)
-    _answer(run, result, facts.push_summary(result), result.package.package_id, as_json=as_json)
+    note_leftovers(run, result.ingest)
+    answer(run, result, facts.push_summary(result), result.package.package_id, as_json=as_json)
 
 
 def create(
@@ -83,6 +87,7 @@ def create(
     actor: options.Actor = None,
     metadata: options.MetadataPairs = None,
     metadata_file: options.MetadataFile = None,
+    schema: options.MetadataSchema = None,
     idempotency_key: options.IdempotencyKey = None,
     as_json: options.Json = False,
 ) -> None:
@@ -97,10 +102,11 @@ def create(
             retention_class=retention_class,
             actor=options.actor_name(actor),
             metadata=described,
+            metadata_schema=schema,
             idempotency_key=idempotency_key,
         )
         package = store.get_package(package_id)
-    _answer(run, package, facts.record_of(package), package_id, as_json=as_json)
+    answer(run, package, facts.record_of(package), package_id, as_json=as_json)
 
 
 def add(
@@ -132,6 +138,7 @@ def add(
     exclude: options.Exclude = None,
     include: options.Include = None,
     skip_unsafe: options.SkipUnsafe = False,
+    no_cache: options.NoCache = False,
     idempotency_key: options.IdempotencyKey = None,
     as_json: options.Json = False,
 ) -> None:
@@ -140,7 +147,7 @@ def add(
     Prints the digest of the file, or how many files were added.
     """
     run = options.invocation(context)
-    selection = _selection(symlinks, exclude, include, skip_unsafe=skip_unsafe)
+    selection = selection_of(symlinks, exclude, include, skip_unsafe=skip_unsafe)
     if directory is not None and path is None and media_type is None and executable is None:
         with run.store() as store, run.progress() as progress:
             result = store.ingest_directory(
@@ -148,12 +155,13 @@ def add(
                 directory,
                 actor=options.actor_name(actor),
                 selection=selection,
+                cache=not no_cache,
                 idempotency_key=idempotency_key,
                 on_progress=progress.on_progress,
             )
-        _note_leftovers(run, result)
-        _answer(run, result, facts.ingest_facts(result), str(result.file_count), as_json=as_json)
-    elif directory is None and path is not None and source is not None and selection == _selection():
+        note_leftovers(run, result)
+        answer(run, result, facts.ingest_facts(result), str(result.file_count), as_json=as_json)
+    elif directory is None and path is not None and source is not None and selection == selection_of():
         with run.store() as store:
             file = store.ingest_file(
                 package,
@@ -164,7 +172,7 @@ def add(
                 executable=executable,
                 idempotency_key=idempotency_key,
             )
-        _answer(run, file, facts.record_of(file), str(file.digest), as_json=as_json)
+        answer(run, file, facts.record_of(file), str(file.digest), as_json=as_json)
     else:
         raise InvalidInputError(
             "give either PATH and SOURCE and what describes a file, or --directory and what selects files",
@@ -187,10 +195,10 @@ def finalize(
             package, actor=options.actor_name(actor), idempotency_key=idempotency_key
         )
         sealed = store.get_package(package)
-    _answer(run, sealed, facts.record_of(sealed), str(digest), as_json=as_json)
+    answer(run, sealed, facts.record_of(sealed), str(digest), as_json=as_json)
 
 
-def _answer(run: Invocation, value: object, told: list[Fact], bare: str, *, as_json: bool) -> None:
+def answer(run: Invocation, value: object, told: list[Fact], bare: str, *, as_json: bool) -> None:
     """The whole value as JSON, the bare answer for scripts, or the facts for a person."""
     if as_json:
         run.output.document(value)
@@ -200,13 +208,14 @@ def _answer(run: Invocation, value: object, told: list[Fact], bare: str, *, as_j
         run.output.record(told)
 
 
-def _selection(
+def selection_of(
     symlinks: str = "error",
     exclude: list[str] | None = None,
     include: list[str] | None = None,
     *,
     skip_unsafe: bool = False,
 ) -> Selection:
+    """What the options say about the files of a directory."""
     from artifactstore.scan import Selection
 
     return Selection(
@@ -217,7 +226,7 @@ def _selection(
     )
 
 
-def _note_leftovers(run: Invocation, result: IngestResult) -> None:
+def note_leftovers(run: Invocation, result: IngestResult) -> None:
     """Tell what was left out and what a person should know."""
     for file in result.skipped:
         run.note(f"skipped: {file.path}: {file.reason}")

@@ -10,6 +10,7 @@ from artifactstore.paths import printable
 _SIZE = re.compile(r"(\d{1,18}) ?(?:([kmgtpe])(i?))?b?", re.ASCII | re.IGNORECASE)
 _POWERS = "kmgtpe"
 _SHARE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(%?)", re.ASCII)
+_SHARD = re.compile(r"([0-9]{1,5})/([0-9]{1,5})")
 
 
 def parse_size(text: str) -> int:
@@ -30,6 +31,23 @@ def parse_size(text: str) -> int:
             f"not a size: {printable(text)}", hint="write 10GiB, 500MB or a number of bytes", code="usage"
         )
     return size
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read a part of a whole that is cut in equal parts: `2/8`.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    match = _SHARD.fullmatch(text)
+    number, parts = (0, 0) if match is None else (int(match[1]), int(match[2]))
+    if not 1 <= number <= parts:
+        raise InvalidInputError(
+            f"not a part of so many: {printable(text)}",
+            hint="write 1/8, 2/8 up to 8/8 for the parts of eight",
+            code="usage",
+        )
+    return number, parts
 
 
 def parse_share(text: str) -> float:

@@ -9,17 +9,16 @@ import typer
 from artifactstore.cli import facts, life_facts, options
 from artifactstore.cli.metadata import pairs
 from artifactstore.cli.newfile import STANDARD_OUTPUT, new_file
-from artifactstore.cli.projection import members, plain
 from artifactstore.cli.text import for_json_on_terminal
-from artifactstore.cli.tree import tree_lines
 from artifactstore.errors import InvalidInputError
+from artifactstore.facts import package_document, plain
 from artifactstore.moment import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from artifactstore.any_store import AnyStore
     from artifactstore.model import File, Package, Page
-    from artifactstore.store import Store
 
 ItemT = TypeVar("ItemT")
 
@@ -112,8 +111,7 @@ def show(
         explained = store.explain_retention(found.package_id)
         checked = store.verification(found.package_id)
         if as_json:
-            more = {"retention": life_facts.retention_members(explained), "verification": members(checked)}
-            run.output.document({**members(found), **more})
+            run.output.document(package_document(found, explained, checked))
             return
         run.output.record(
             [
@@ -123,6 +121,8 @@ def show(
             ]
         )
         if tree:
+            from artifactstore.cli.tree import tree_lines
+
             run.output.line("")
             for line in tree_lines(found, _files(store, found.package_id)):
                 run.output.line(line)
@@ -198,7 +198,7 @@ def manifest(
         run.output.data(data)
 
 
-def _files(store: Store, package: str) -> Iterator[File]:
+def _files(store: AnyStore, package: str) -> Iterator[File]:
     return _all_items(lambda start: store.list_files(package, limit=_AT_ONCE, cursor=start), None)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artifactstore.cli import life_facts, options
-from artifactstore.cli.output import Fact
+from artifactstore.cli.columns import Fact
 from artifactstore.errors import InvalidInputError
 from artifactstore.moment import format_moment, parse_moment
 
@@ -106,7 +106,7 @@ def history(
     as_lines: options.Jsonl = False,
 ) -> None:
     """List everything that ever touched the retention of a package, oldest first."""
-    from artifactstore.events import to_json
+    from artifactstore.event_log import to_json
 
     run = options.invocation(context)
     with run.store() as store:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import select
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
 
+from artifactstore.cli.signals import SignalPipe
 from artifactstore.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -38,17 +38,11 @@ def standard_input() -> BinaryIO:
 
 
 class _Stoppable(io.RawIOBase):
-    """A descriptor whose reads a signal always ends.
-
-    A signal that arrives just before a blocking read would be acted upon only after it, which may be never.
-    So the read waits for bytes or for a signal, whichever comes first.
-    """
+    """A descriptor whose reads a signal always ends."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._wakeup, self._signals = os.pipe()
-        os.set_blocking(self._signals, False)
-        self._before = signal.set_wakeup_fd(self._signals, warn_on_full_buffer=False)
+        self._signals = SignalPipe()
 
     def readable(self) -> bool:
         """Always true."""
@@ -57,17 +51,15 @@ class _Stoppable(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read what is there; 0 at the end."""
         while True:
-            ready, _, _ = select.select([self._descriptor, self._wakeup], [], [])
+            ready, _, _ = select.select([self._descriptor, self._signals.descriptor], [], [])
             # The handler of a signal runs before the next statement, and ends the command.
-            if self._wakeup in ready:
-                os.read(self._wakeup, 64)
+            if self._signals.descriptor in ready:
+                self._signals.wait()
             if self._descriptor in ready:
                 return os.readv(self._descriptor, [buffer])
 
     def close(self) -> None:
         """Give the signals back; the descriptor stays open."""
         if not self.closed:
-            signal.set_wakeup_fd(self._before)
-            os.close(self._wakeup)
-            os.close(self._signals)
+            self._signals.close()
         super().close()

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from artifactstore.cli import options
+from artifactstore.cli.columns import Column
 from artifactstore.cli.confirmation import confirm, is_to_be_asked
 from artifactstore.cli.exit_codes import FINDINGS
 from artifactstore.cli.facts import record_of
 from artifactstore.cli.object_facts import OBJECT_COLUMNS, Named, ObjectRow, blake3_text, damage_rows
-from artifactstore.cli.output import Column
-from artifactstore.cli.projection import members, plain
-from artifactstore.cli.quantities import parse_share, parse_size
+from artifactstore.cli.quantities import parse_shard, parse_share, parse_size
 from artifactstore.cli.text import count_text, size_text
+from artifactstore.facts import members, plain
 
 if TYPE_CHECKING:
     from artifactstore.lifecycle.fsck import Finding
@@ -41,6 +41,10 @@ def verify(
     sample: Annotated[
         str | None, typer.Option(metavar="SHARE", help="Only a part, chosen anew each time: 5% or 0.05.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only part I of N, for processes that verify beside each other."),
+    ] = None,
     package: Annotated[
         str | None, typer.Option(metavar="ID", help="Only the objects of this package.")
     ] = None,
@@ -62,7 +66,8 @@ def verify(
     seconds = None if max_time is None else parse_duration(max_time)
     age = None if older_than is None else parse_duration(older_than)
     share = None if sample is None else parse_share(sample)
-    with run.store() as store:
+    part = None if shard is None else parse_shard(shard)
+    with run.local_store() as store:
         with run.progress() as progress:
             result = store.verify(
                 actor=options.actor_name(actor),
@@ -72,6 +77,7 @@ def verify(
                 max_seconds=seconds,
                 older_than=age,
                 sample=share,
+                shard=part,
                 failed_only=failed_only,
                 on_progress=progress.on_objects,
             )
@@ -105,7 +111,7 @@ def repair(
     packages and holds that it hurts, and then exits with 3.
     """
     run = options.invocation(context)
-    with run.store() as store:
+    with run.local_store() as store:
         result = store.repair(actor=options.actor_name(actor), backend=backend, directory=directory)
         damages = tuple(map(Named(store).damage, (each.failure for each in result.unhealed)))
     if as_json:
@@ -138,7 +144,7 @@ def copy(
     What is there already is not written again.
     """
     run = options.invocation(context)
-    with run.store() as store:
+    with run.local_store() as store:
         result = store.copy(
             source=source,
             target=target,
@@ -151,6 +157,29 @@ def copy(
         run.output.document(result)
     else:
         run.output.record(record_of(result))
+
+
+def adopt(
+    context: options.Context,
+    backend: Annotated[str, typer.Option(metavar="ID", help="Which backend.")],
+    yes: options.Yes = False,
+    as_json: options.Json = False,
+) -> None:
+    """Take the place of a backend over, whoever it belonged to.
+
+    For a marker that is lost, or a prefix that another store gives up. What lies there and is not in this
+    store's log counts as orphaned from then on.
+    """
+    run = options.invocation(context)
+    asking = is_to_be_asked(yes=yes, doing="this takes a place over")
+    with run.local_store() as store:
+        if asking:
+            confirm(run, f"make the place of backend {backend} this store's, whoever it belonged to")
+        owner = store.adopt_backend(backend)
+    if as_json:
+        run.output.document({"backend": backend, "former_owner": owner, "owner": str(store.store_id)})
+    else:
+        run.note(f"the backend {backend} belonged to {owner or 'no store'}; now it is this store's")
 
 
 def orphans(
@@ -176,15 +205,16 @@ def orphans(
     seconds = parse_duration(older_than)
     asking = delete and is_to_be_asked(yes=yes)
     name = options.actor_name(actor)
-    with run.store() as store:
+    with run.local_store() as store:
         if asking:
-            found = store.orphans(actor=name, older_than=seconds).orphans
-            size = sum(each.size for each in found)
-            confirm(
-                run,
-                f"delete {count_text(len(found), 'object')} that no location names, {size_text(size)},"
-                " and what dead processes left",
-            )
+            found = store.orphans(actor=name, older_than=seconds)
+            if found.orphans or found.stale_count:
+                size = size_text(sum(each.size for each in found.orphans))
+                confirm(
+                    run,
+                    f"delete {count_text(len(found.orphans), 'object')} that no location names, {size},"
+                    f" and {count_text(found.stale_count, 'dead staging folder')}",
+                )
         result = store.orphans(actor=name, delete=delete, older_than=seconds)
         missing = tuple(map(Named(store).damage, result.missing))
     if as_json:
@@ -225,7 +255,7 @@ def fsck(
     Lists what does not, and then exits with 3.
     """
     run = options.invocation(context)
-    with run.store() as store:
+    with run.local_store() as store:
         result = store.fsck(read=read)
     if as_json:
         run.output.document({"clean": result.clean, **members(result)})

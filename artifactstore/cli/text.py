@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-
-from artifactstore.moment import format_moment
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 # What would break a line of a table; the rest of a name is exact in a pipe.
-_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_BREAKS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
 
 
 def for_terminal(text: str) -> str:
@@ -21,7 +17,9 @@ def for_terminal(text: str) -> str:
 
 def for_pipe(text: str) -> str:
     """The text as one field of one line: only control characters and line separators are escaped."""
-    return _BREAKS.sub(lambda match: _escaped(match.group()), text)
+    if text.isprintable():
+        return text
+    return "".join(_escaped(character) if character in _BREAKS else character for character in text)
 
 
 def for_json_on_terminal(text: str) -> str:
@@ -48,6 +46,8 @@ def width(text: str) -> int:
     """How many columns of a terminal the text takes."""
     if text.isascii():
         return len(text)
+    import unicodedata
+
     return sum(
         0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
         for character in text
@@ -75,6 +75,8 @@ def size_text(size: int) -> str:
 
 def moment_text(moment: int) -> str:
     """A moment for people, to the second: `2026-11-22 20:15:00Z`."""
+    from artifactstore.moment import format_moment
+
     return f"{format_moment(moment)[:19].replace('T', ' ')}Z"
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import uuid
 from functools import partial
 from typing import TYPE_CHECKING
 
-from artifactstore import commit, events, fields, queries
-from artifactstore.errors import BackendError, InvalidInputError, StateError
-from artifactstore.lifecycle import retention
+from artifactstore import codec, event_log, events, fields, queries
+from artifactstore.calls import StoreCalls
+from artifactstore.errors import InvalidInputError, StateError
+from artifactstore.idempotency import first_use, request
+from artifactstore.lifecycle import object_locks, retention
 from artifactstore.lifecycle.durations import check_age
 from artifactstore.model import GARBAGE_COLLECTED
-from artifactstore.reads import StoreReads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
-    from artifactstore.commit import Transaction
     from artifactstore.events import Event
     from artifactstore.lifecycle.copying import CopyResult
     from artifactstore.lifecycle.fsck import FsckResult
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from artifactstore.lifecycle.orphans import OrphanResult
     from artifactstore.lifecycle.repair import RepairResult
     from artifactstore.lifecycle.verify import VerifyResult
-    from artifactstore.model import Explanation, Hold, RetentionState, SweepResult
-    from artifactstore.moment import IdSource
-    from artifactstore.objects.backend import Backend
+    from artifactstore.model import Explanation, Hold, RetentionState
+    from artifactstore.results import SweepResult
 
 _log = logging.getLogger(__name__)
 
@@ -37,14 +36,12 @@ ABANDONED_AFTER = 30 * 86_400  # seconds without work after which an open packag
 ORPHAN_PROTECTION = 86_400  # seconds in which an object without a location may belong to a running ingest
 
 
-class LifecycleCalls(StoreReads):
+class LifecycleCalls(StoreCalls):
     """Retention, holds, sweep, gc, verify, repair, copies and fsck.
 
     What only one call needs is imported by it: most programs that open a store just put something in.
     Retention only grows, a hold always wins, and gc decides again at the moment of deletion.
     """
-
-    _new_id: IdSource
 
     # Retention
 
@@ -76,6 +73,7 @@ class LifecycleCalls(StoreReads):
             expires_at = retention.later_expiry(state, self._clock(), until=until, by=by, for_ever=for_ever)
             package_id = uuid.UUID(state.package_id).bytes
             transaction.record([events.retention_extended(package_id, expires_at=expires_at, reason=reason)])
+            object_locks.follow_package(connection, self._backends.locking(), sequence, holds=False)
             return retention.state_of(connection, sequence)
 
     def apply_hold(
@@ -86,23 +84,31 @@ class LifecycleCalls(StoreReads):
         actor: str,
         authority: str | None = None,
         case_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Hold:
         """Forbid the deletion of a package until this hold is released; a package may have several.
 
         Args:
             authority: who ordered it.
             case_id: under which case.
+            idempotency_key: the same key with the same arguments returns the first hold.
         Returns:
             The hold with its id.
         Raises:
             StateError: the package is collected already.
+            ConflictError: the key was used with other arguments.
         """
-        for field, text in (("reason", reason), ("authority", authority), ("case", case_id)):
+        fields.check_label(reason, field="reason")
+        for field, text in (("authority", authority), ("case", case_id)):
             if text is not None:
                 fields.check_label(text, field=field)
         with self._transaction(actor) as transaction:
             connection = transaction.connection
             sequence = queries.package_sequence(connection, package)
+            idempotency = request(idempotency_key, "apply_hold", sequence, reason, authority, case_id)
+            first = first_use(connection, idempotency)
+            if first is not None:
+                return retention.hold_of_event(connection, sequence, first)
             state = retention.state_of(connection, sequence)
             if state.status == GARBAGE_COLLECTED:
                 raise StateError(
@@ -117,32 +123,34 @@ class LifecycleCalls(StoreReads):
                 reason=reason,
                 authority=authority,
                 case_id=case_id,
+                idempotency=idempotency,
             )
             transaction.record([applied])
-            return retention.active_hold(connection, sequence, hold_id)
+            object_locks.follow_package(connection, self._backends.locking(), sequence, retention=False)
+            return retention.active_hold(connection, sequence, str(hold_id))
 
     def release_hold(self, package: str, hold: str, *, reason: str, actor: str) -> Hold:
         """End one hold; others of the package go on.
 
         Args:
-            hold: its id.
+            hold: its id, or a unique prefix of it.
         Raises:
+            InvalidInputError: it is no id, or fits several holds of the package.
             NotFoundError: the package has no such hold.
             StateError: it is released already.
         """
         fields.check_label(reason, field="reason")
-        try:
-            hold_id = uuid.UUID(hold)
-        except ValueError:
-            raise InvalidInputError(f"not the id of a hold: {hold[:80]!r}") from None
+        queries.id_range(hold, what="hold")
         with self._transaction(actor) as transaction:
             connection = transaction.connection
             sequence = queries.package_sequence(connection, package)
-            retention.active_hold(connection, sequence, hold_id)
+            hold_id = retention.active_hold(connection, sequence, hold).hold_id
             package_id = uuid.UUID(retention.state_of(connection, sequence).package_id).bytes
-            transaction.record([events.hold_released(package_id, hold_id=hold_id.bytes, reason=reason)])
+            released = events.hold_released(package_id, hold_id=uuid.UUID(hold_id).bytes, reason=reason)
+            transaction.record([released])
+            object_locks.follow_package(connection, self._backends.locking(), sequence, retention=False)
             found = retention.holds_of(connection, sequence)
-            return next(each for each in found if each.hold_id == str(hold_id))
+            return next(each for each in found if each.hold_id == hold_id)
 
     def retention_history(self, package: str) -> list[Event]:
         """Everything that ever touched the retention of a package, oldest first."""
@@ -150,11 +158,10 @@ class LifecycleCalls(StoreReads):
             return retention.history_of(connection, queries.package_sequence(connection, package))
 
     def explain_retention(self, package: str) -> Explanation:
-        """Class, rule, expiry and holds of a package, and what sweep and gc would do now, in plain words."""
+        """Why a package is kept, until when, and what sweep and gc would do with it now, in plain words."""
         with self._database.read() as connection:
             sequence = queries.package_sequence(connection, package)
-            state = retention.state_of(connection, sequence)
-            return retention.explain(state, retention.holds_of(connection, sequence), self._clock())
+            return retention.explain(connection, sequence, self._clock())
 
     # Sweep and gc
 
@@ -165,6 +172,7 @@ class LifecycleCalls(StoreReads):
         abandoned_after: int = ABANDONED_AFTER,
         mark_abandoned: bool = False,
         accept_clock: bool = False,
+        limit: int | None = None,
     ) -> SweepResult:
         """Mark what is expired, unheld and finalized as eligible, and take back what is not any more.
 
@@ -174,26 +182,41 @@ class LifecycleCalls(StoreReads):
             abandoned_after: seconds without work after which an open package is reported.
             mark_abandoned: mark those too.
             accept_clock: believe a clock more than a year past the newest event.
+            limit: packages at most that are marked, and that are taken back; the next sweep does the rest.
         Raises:
             StateError: the clock has jumped.
         """
         from artifactstore.lifecycle import sweep
 
         check_age(abandoned_after, field="abandoned after")
+        _check_limit(limit)
         self._check_clock(accept=accept_clock)
         return sweep.sweep(
             lambda: self._transaction(actor),
             self._clock,
             abandoned_after=abandoned_after,
             mark_abandoned=mark_abandoned,
+            limit=sys.maxsize if limit is None else limit,
         )
 
-    def plan_gc(self) -> GcPlan:
-        """What `gc` would delete now, with names and bytes. Changes nothing."""
+    def plan_gc(self, *, plan: GcPlan | None = None, limit: int | None = None) -> GcPlan:
+        """What `gc` would delete now, with names and bytes. Changes nothing.
+
+        Args:
+            plan: look whether exactly this one may still be executed, and return it.
+            limit: packages that a new plan takes at most, the oldest first.
+        Raises:
+            StateError: the plan is stale.
+            InvalidInputError: the plan is of another store.
+        """
         from artifactstore.lifecycle import gc
 
+        _check_limit(limit)
         with self._database.read() as connection:
-            return gc.plan(connection, self.store_id, self._clock())
+            if plan is None:
+                return gc.plan(connection, self.store_id, self._clock(), limit=limit)
+            gc.check_plan(connection, gc.check_kind(plan), self.store_id, self._clock())
+            return plan
 
     def gc(self, *, actor: str, plan: GcPlan | None = None, accept_clock: bool = False) -> GcResult:
         """Release the eligible packages and remove the bytes that nobody needs any more.
@@ -208,23 +231,25 @@ class LifecycleCalls(StoreReads):
         from artifactstore.lifecycle import gc
 
         self._check_clock(accept=accept_clock)
-        backends = self._sound_backends()
-        with self._database.read() as connection:
-            if plan is None:
-                plan = gc.plan(connection, self.store_id, self._clock())
-            else:
-                gc.check_plan(connection, plan, self.store_id, self._clock())
+        backends = self._backends.sound()
+        plan = self.plan_gc(plan=plan)
         begin = partial(self._transaction, actor)
         collected: dict[bool, list[str]] = {True: [], False: []}
         for package_id, taken in gc.release(begin, plan, self._clock):
             collected[taken].append(package_id)
         removed = list(gc.remove_objects(begin, backends))
+        with self._database.read() as connection:
+            waiting_count = gc.waiting_count(connection, backends)
         return gc.GcResult(
             plan=plan,
             collected=tuple(collected[True]),
             passed_over=tuple(collected[False]),
-            removed_count=sum(count for count, _ in removed),
-            removed_size=sum(size for _, size in removed),
+            removed_count=sum(each.count for each in removed),
+            removed_size=sum(each.size for each in removed),
+            locked_count=sum(each.locked_count for each in removed),
+            locked_size=sum(each.locked_size for each in removed),
+            unlocked_at=max((each.unlocked_at for each in removed), default=0) or None,
+            waiting_count=waiting_count,
         )
 
     def orphans(
@@ -242,7 +267,7 @@ class LifecycleCalls(StoreReads):
         return orphans.find(
             self._database.read,
             lambda: self._transaction(actor),
-            self._sound_backends(),
+            self._backends.sound(),
             delete=delete,
             older_than=older_than,
             now=self._clock(),
@@ -260,6 +285,7 @@ class LifecycleCalls(StoreReads):
         max_seconds: float | None = None,
         older_than: int | None = None,
         sample: float | None = None,
+        shard: tuple[int, int] | None = None,
         failed_only: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> VerifyResult:
@@ -272,6 +298,7 @@ class LifecycleCalls(StoreReads):
             max_bytes, max_seconds: stop after so much.
             older_than: seconds; only what was not verified for so long.
             sample: share of the objects, over 0 and up to 1, chosen anew each time.
+            shard: part number i of n, from 1, for processes that verify one store beside each other.
             on_progress: called with objects and bytes done so far.
         Raises:
             InvalidInputError: the backend is unknown, or a budget is none.
@@ -280,14 +307,15 @@ class LifecycleCalls(StoreReads):
 
         if older_than is not None:
             check_age(older_than, field="older than")
-        chosen = self._backend_named(backend)
+        chosen = self._backends.named(backend)
         with self._database.read() as connection:
-            started = max(self._clock(), events.newest_moment(connection))
+            started = max(self._clock(), event_log.newest_moment(connection))
             budget = verify.Budget(
                 max_bytes=max_bytes,
                 max_seconds=max_seconds,
                 verified_before=None if older_than is None else self._clock() - older_than * 1_000_000,
                 sample=sample,
+                shard=shard,
                 package=None if package is None else queries.package_sequence(connection, package),
                 failed_only=failed_only,
             )
@@ -313,11 +341,12 @@ class LifecycleCalls(StoreReads):
         """
         from artifactstore.lifecycle import repair
 
+        chosen = self._backends.named(backend)
         return repair.repair(
             self._database.read,
             lambda: self._transaction(actor),
-            self._backends,
-            self._backend_named(backend),
+            self._backends.present(),
+            chosen,
             None if directory is None else os.fspath(directory),
         )
 
@@ -351,8 +380,8 @@ class LifecycleCalls(StoreReads):
         return copying.copy(
             self._database.read,
             lambda: self._transaction(actor),
-            self._backend_named(source),
-            self._backend_named(target),
+            self._backends.named(source),
+            self._backends.named(target),
             chosen,
         )
 
@@ -364,37 +393,36 @@ class LifecycleCalls(StoreReads):
         """
         from artifactstore.lifecycle import fsck
 
-        return fsck.fsck(self._database, self._backends, self._unavailable, self.store_id, read=read)
+        return fsck.fsck(
+            self._database, self._backends.present(), self._backends.away(), self.store_id, read=read
+        )
 
-    def _backend_named(self, backend: str | None) -> Backend:
-        """A backend whose place is there: an unmounted volume must not pass for a store without objects."""
-        if backend is not None and backend not in self._backends and backend not in self._unavailable:
-            raise InvalidInputError(
-                f"unknown backend {backend[:80]!r}",
-                hint=f"one of {', '.join(self._backends)}",
-                code="unknown-backend",
-            )
-        name = self._backend.backend_id if backend is None else backend
-        chosen = self._backends.get(name) or self._unavailable[name]
-        problems = chosen.problems(self.store_id)
-        if problems:
-            raise BackendError(
-                f"backend {name} is not available: {problems[0]}",
-                hint="mount or restore it",
-                code="backend-missing",
-            )
-        return chosen
+    def adopt_backend(self, backend: str) -> str | None:
+        """Mark the place of a backend as this store's, whoever it belonged to.
 
-    def _sound_backends(self) -> dict[str, Backend]:
-        return {name: self._backend_named(name) for name in self._backends}
+        For a marker that is lost, and for a prefix that is handed from one store to another. What lies there
+        without a location in this store is then an orphan of this store.
+
+        Args:
+            backend: its id.
+        Returns:
+            The id of the store that the place belonged to, if any.
+        """
+        chosen = self._backends.known(backend)
+        with self._database.write():
+            owner = chosen.take_over(self.store_id)
+        _log.warning("backend %s is adopted; it belonged to %s", backend, owner or "no store")
+        self._backends.ready(backend)
+        return owner
 
     def _check_clock(self, *, accept: bool) -> None:
         with self._database.read() as connection:
-            now, newest = self._clock(), events.newest_moment(connection)
+            now, newest = self._clock(), event_log.newest_moment(connection)
         if now < newest:
             _log.warning("the clock stands before the newest event: less counts as expired than is")
         retention.check_clock(now, newest, accept=accept)
 
-    def _transaction(self, actor: str) -> AbstractContextManager[Transaction]:
-        fields.check_label(actor, field="actor")
-        return commit.transaction(self._database, actor=actor, clock=self._clock, new_id=self._new_id)
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and fields.check_integer(limit, field="limit") < 1:
+        raise InvalidInputError(f"limit must be at least 1, not {codec.integer_text(limit)}")

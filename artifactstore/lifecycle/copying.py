@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import events, queries
+from artifactstore import event_log, events, object_queries, presence
 from artifactstore.database import fetch
 from artifactstore.errors import IntegrityError, InvalidInputError, ObjectNotFoundError
+from artifactstore.lifecycle import object_locks
 from artifactstore.lifecycle.repair import record_mended
 from artifactstore.lifecycle.verify import StoredObject, live_locations
+from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.sources import stage
+from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
     from artifactstore.database import Connection, Row
-    from artifactstore.objects.backend import Backend
+    from artifactstore.objects.backend import Backend, Batch, Staged
 
 _TOGETHER = 500  # locations copied between two commits
 
@@ -70,27 +73,19 @@ def copy(
     while True:
         with read() as connection:
             rows = _next(connection, source.backend_id, target.backend_id, chosen, after)
-            damaged = frozenset(queries.failed_objects(connection, target.backend_id))
+            damaged = frozenset(object_queries.failed_objects(connection, target.backend_id))
+            since = event_log.newest_sequence(connection)
         if not rows:
             return CopyResult(locations, objects, size)
         wanted = {row[0]: StoredObject(row[0], row[1], row[2]) for row in rows}
         with target.batch(damaged=damaged) as batch:
-            for entry in wanted.values():
-                found = _open(read, source, entry)
-                if found is None:
-                    continue
-                with found as raw:
-                    staged, _ = stage(batch, raw)
-                if (staged.digests.blake3, staged.digests.sha256) != (entry.blake3, entry.sha256):
-                    raise IntegrityError(
-                        f"the object blake3:{entry.blake3.hex()} is damaged in backend {source.backend_id}",
-                        hint="run `artifactstore storage verify` and `storage repair`",
-                    )
+            for staged in _staged(read, source, target, batch, list(wanted.values())):
                 objects += staged.new
                 size += staged.size * staged.new
             batch.publish()
         with new_transaction() as transaction:
-            gone = set(target.missing((entry.blake3, entry.size) for entry in wanted.values()))
+            sizes = ((entry.blake3, entry.size) for entry in wanted.values())
+            gone = set(presence.gone(transaction.connection, target, batch, since, sizes))
             # What a gc has released meanwhile is not copied; what it has removed from the target is again.
             live = [row for row in rows if _is_stored(transaction.connection, row, source.backend_id)]
             still = [row for row in live if row[0] not in gone]
@@ -112,6 +107,7 @@ def copy(
                     ((row[0], wanted[row[0]].sha256, wanted[row[0]].size) for row in still),
                     "a new copy",
                 )
+                object_locks.follow(transaction.connection, target, (row[0] for row in still))
             locations += len(still)
         after = again[0][3] - 1 if again else rows[-1][3]
 
@@ -128,6 +124,45 @@ def _open(
                 return None
     # A push has brought it back, or it really is missing.
     return source.open(entry.blake3, entry.size)
+
+
+def _staged(
+    read: Callable[[], AbstractContextManager[Connection]],
+    source: Backend,
+    target: Backend,
+    batch: Batch,
+    wanted: list[StoredObject],
+) -> Iterator[Staged]:
+    """Stage objects of one backend in another: over a network small ones side by side, large ones alone."""
+
+    def one(entry: StoredObject) -> Staged | None:
+        found = _open(read, source, entry)
+        if found is None:
+            return None
+        with found as raw:
+            staged, _ = stage(batch, raw)
+        if (staged.digests.blake3, staged.digests.sha256) != (entry.blake3, entry.sha256):
+            raise IntegrityError(
+                f"the object blake3:{entry.blake3.hex()} is damaged in backend {source.backend_id}",
+                hint="run `artifactstore storage verify` and `storage repair`",
+            )
+        return staged
+
+    # A batch of a local backend takes one file after the other.
+    threads = 0 if target.folder else NETWORK_THREADS
+    job: Job[tuple[StoredObject], Staged | None] = Job(
+        here=lambda item: one(item[0]),
+        request=lambda item: item,
+        receive=lambda _item, staged: staged,
+        function="",
+        arguments=(),
+        threads=threads,
+    )
+    with Workers(job) as workers:
+        small = ((entry,) for entry in wanted if entry.size < SMALL_FILE)
+        yield from (staged for _, staged in workers.spread(small) if staged is not None)
+    large = (one(entry) for entry in wanted if entry.size >= SMALL_FILE)
+    yield from (staged for staged in large if staged is not None)
 
 
 def _next(connection: Connection, source: str, target: str, chosen: Filter, after: int) -> list[Row]:

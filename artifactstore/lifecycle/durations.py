@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from artifactstore import codec
+from artifactstore import codec, fields
 from artifactstore.errors import InvalidInputError
 
 # Seconds. A year has 365 days and there are no months, as in the classes of the operator guide.
@@ -46,8 +46,9 @@ def check_age(seconds: int, *, field: str) -> int:
     """Return a distance from now in seconds, either way, if it is at most 1,000 years.
 
     Raises:
-        InvalidInputError: it is longer.
+        InvalidInputError: it is longer, or no whole number.
     """
+    fields.check_integer(seconds, field=field)
     if not -DURATION_MAX <= seconds <= DURATION_MAX:
         raise InvalidInputError(
             f"{field}: {codec.integer_text(seconds)} seconds are more than 1,000 years",

@@ -8,12 +8,12 @@ log where the views or their indexes are damaged; objects by their own names whe
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import database as databases
 from artifactstore import manifest, queries, rebuild, schema, views
-from artifactstore.database import fetch
+from artifactstore.database import fetch, scratch
 from artifactstore.errors import ArtifactStoreError, IntegrityError
 from artifactstore.lifecycle import inspection
 from artifactstore.lifecycle.comparison import View
@@ -71,7 +71,7 @@ def fsck(
     """Check a whole store; see `Store.fsck`. Changes nothing."""
     # Before the snapshot: the log can only have grown since.
     last = database.last_acknowledged()
-    with database.read() as connection, databases.scratch() as replayed:
+    with database.read() as connection, scratch() as replayed:
         found = _Findings(database)
         whole = found.add("database", inspection.schema(connection))
         found.add("database", inspection.file(connection))
@@ -89,7 +89,7 @@ def fsck(
             found.add("objects", _named_wrong(backends) if read else ())
             return FsckResult(inspection.newest(database, connection), 0, 0, tuple(found))
         if sound is replayed:
-            databases.add_indexes(replayed)
+            schema.add_indexes(replayed)
         found.add("objects", _places(backends, unavailable, store_id))
         found.add("objects", _objects(sound, backends, unavailable, read=read))
         found.add("manifests", _manifests(sound, backends, store_id))
@@ -175,13 +175,18 @@ def _objects(
         " JOIN artifact_packages p ON p.sequence = l.package_sequence"
         " WHERE l.state <> 'deleted' GROUP BY l.backend_id, l.blake3",
     )
+    sizes = {
+        backend_id: {stored.blake3: stored.size for stored in backend.stored()}
+        for backend_id, backend in backends.items()
+    }
     owned: dict[str, set[bytes]] = {backend_id: set() for backend_id in backends}
+    unknown: Counter[str] = Counter()
     for backend_id, blake3, sha256, size, state in rows:
         name = f"blake3:{blake3.hex()} in backend {backend_id}"
         if backend_id in unavailable:
             continue
         if backend_id not in backends:
-            yield f"{name}: the backend is not configured"
+            unknown[backend_id] += 1
             continue
         owned[backend_id].add(blake3)
         failure: str | None = None
@@ -190,19 +195,24 @@ def _objects(
         elif read:
             failure = check(backends[backend_id], StoredObject(blake3, sha256, size))
         else:
-            found = backends[backend_id].size_of(blake3)
+            found = sizes[backend_id].get(blake3)
+            if found != size:
+                # The list may be older than the object.
+                found = backends[backend_id].size_of(blake3)
             if found != size:
                 failure = MISSING if found is None else f"{found} bytes instead of {size}"
         if failure is not None:
             yield f"{name}: {failure}; needed by {_packages(connection, blake3)}"
+    for backend_id, count in unknown.items():
+        yield f"backend {backend_id} is not configured; objects in it: {count}"
     pending = {
         (blake3, backend_id)
         for blake3, backend_id in fetch(connection, "SELECT blake3, backend_id FROM pending_deletions")
     }
-    for backend_id, backend in backends.items():
-        for stored in backend.stored():
-            if stored.blake3 not in owned[backend_id] and (stored.blake3, backend_id) not in pending:
-                yield f"blake3:{stored.blake3.hex()} in backend {backend_id}: no location names it"
+    for backend_id, listed in sizes.items():
+        for blake3 in listed:
+            if blake3 not in owned[backend_id] and (blake3, backend_id) not in pending:
+                yield f"blake3:{blake3.hex()} in backend {backend_id}: no location names it"
 
 
 def _packages(connection: Connection, blake3: bytes) -> str:

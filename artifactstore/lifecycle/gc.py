@@ -91,6 +91,19 @@ class GcPlan:
             }
         )
 
+    @classmethod
+    def from_bytes(cls, data: bytes) -> GcPlan:
+        """Read a plan that `to_bytes` wrote; whether it still holds, `Store.plan_gc` tells.
+
+        Raises:
+            IntegrityError: it was altered or cut, or is no plan.
+        """
+        document = _checked(codec.decode(data), _PLAN_FIELDS)
+        del document["media_type"]
+        entries = document.pop("packages")
+        packages = tuple(PlannedPackage(**_checked(entry, _PACKAGE_FIELDS)) for entry in entries)
+        return cls(packages=packages, **document)
+
     @property
     def digest(self) -> bytes:
         """Raw sha256 of `to_bytes`."""
@@ -103,9 +116,15 @@ class GcResult:
 
     Args:
         collected: ids of packages that are collected now.
-        passed_over: ids of planned packages that a hold or an extension saved at the last moment.
+        passed_over: ids of planned packages that a hold or an extension saved at the last moment, or that
+            another gc took.
         removed_count: objects removed, also those that an interrupted gc had left.
         removed_size: their bytes.
+        locked_count: objects that nobody needs and a lock of their place keeps; a later gc removes them.
+        locked_size: their bytes.
+        unlocked_at: when the last of these locks ends, in microseconds; None without one.
+        waiting_count: objects that nobody needs, in backends that are not there now; the next gc removes
+            them.
     """
 
     plan: GcPlan
@@ -113,19 +132,43 @@ class GcResult:
     passed_over: tuple[str, ...]
     removed_count: int
     removed_size: int
+    waiting_count: int
+    locked_count: int = 0
+    locked_size: int = 0
+    unlocked_at: int | None = None
 
 
-def plan(connection: Connection, store_id: uuid.UUID, now: int, wanted: list[str] | None = None) -> GcPlan:
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What one transaction of `remove_objects` did: counts, bytes, and when the last lock ends."""
+
+    count: int
+    size: int
+    locked_count: int
+    locked_size: int
+    unlocked_at: int
+
+
+def plan(
+    connection: Connection,
+    store_id: uuid.UUID,
+    now: int,
+    wanted: list[str] | None = None,
+    *,
+    limit: int | None = None,
+) -> GcPlan:
     """Decide what may go now. Reads only the candidates and their objects.
 
     Args:
         now: microseconds, of the clock.
         wanted: only these packages; all that are eligible if None.
+        limit: packages at most, the oldest first.
     """
     states = [state for state in retention.eligible(connection) if retention.may_be_collected(state, now)]
     if wanted is not None:
         names = set(wanted)
         states = [state for state in states if state.package_id in names]
+    states = states[:limit]
     chosen = json.dumps([state.sequence for state in states])
     objects = {
         (blake3, backend_id): (size, bool(stays))
@@ -185,18 +228,6 @@ def _live(connection: Connection, package: int) -> list[Row]:
         " WHERE package_sequence = ? AND state <> 'deleted' ORDER BY sequence, backend_id",
         (package,),
     )
-
-
-def decode_plan(data: bytes) -> GcPlan:
-    """Read a plan that `GcPlan.to_bytes` wrote.
-
-    Raises:
-        IntegrityError: it was altered or cut, or is no plan.
-    """
-    document = _checked(codec.decode(data), _PLAN_FIELDS)
-    del document["media_type"]
-    packages = tuple(PlannedPackage(**_checked(entry, _PACKAGE_FIELDS)) for entry in document.pop("packages"))
-    return GcPlan(packages=packages, **document)
 
 
 def _checked(value: object, fields: Mapping[str, Callable[[Any], bool]]) -> dict[str, Any]:
@@ -262,15 +293,32 @@ def check_plan(connection: Connection, planned: GcPlan, store_id: uuid.UUID, now
         )
     today = plan(connection, store_id, now, [package.package_id for package in planned.packages])
     if today != planned:
-        missing = {entry.package_id for entry in planned.packages} - {
-            entry.package_id for entry in today.packages
-        }
-        reason = (
-            f"{min(missing)} may not go any more"
-            if missing
-            else "other packages share its bytes now, or it was altered"
-        )
+        reason = _moved(planned, {package.package_id: package for package in today.packages})
         raise StateError(f"the plan is stale: {reason}", hint="make a new plan", code="plan-stale")
+
+
+def check_kind(plan: GcPlan) -> GcPlan:
+    """Return what is a plan.
+
+    Raises:
+        InvalidInputError: it is something else, such as the bytes of one.
+    """
+    if not isinstance(plan, GcPlan):
+        raise InvalidInputError(
+            f"a plan must be a GcPlan, not {type(plan).__name__}", hint="`GcPlan.from_bytes` reads one"
+        )
+    return plan
+
+
+def _moved(planned: GcPlan, today: Mapping[str, PlannedPackage]) -> str:
+    """The first thing that is not as a plan says, in words."""
+    for package in planned.packages:
+        found = today.get(package.package_id)
+        if found is None:
+            return f"{package.package_id} may not go any more"
+        if (found.eligible_at, found.eligible_by) != (package.eligible_at, package.eligible_by):
+            return f"{package.package_id} was marked again since"
+    return "other packages share its bytes now, or it was altered"
 
 
 def release(
@@ -306,15 +354,12 @@ def _released(connection: Connection, state: RetentionState, digest: bytes) -> I
     yield events.garbage_collected(package_id, reason=reason, plan_digest=digest)
 
 
-def remove_objects(
-    new_transaction: NewTransaction, backends: Mapping[str, Backend]
-) -> Iterator[tuple[int, int]]:
+def remove_objects(new_transaction: NewTransaction, backends: Mapping[str, Backend]) -> Iterator[Removal]:
     """Remove the bytes of all objects whose last location is released, some at a time.
 
-    Returns:
-        Count and bytes of each transaction.
     Crash: an object that is gone but not recorded is recorded by the next gc; removing is idempotent.
     """
+    last = b"", ""
     while True:
         with new_transaction() as transaction:
             pending = fetch(
@@ -322,19 +367,40 @@ def remove_objects(
                 "SELECT d.blake3, d.backend_id, d.size FROM pending_deletions d WHERE NOT EXISTS"
                 " (SELECT 1 FROM storage_locations l WHERE l.blake3 = d.blake3"
                 "  AND l.backend_id = d.backend_id AND l.state <> 'deleted')"
-                f" AND d.backend_id IN ({', '.join('?' * len(backends))}) LIMIT ?",
-                (*backends, _REMOVED_AT_ONCE),
+                f" AND d.backend_id IN ({', '.join('?' * len(backends))})"
+                " AND (d.blake3, d.backend_id) > (?, ?) ORDER BY d.blake3, d.backend_id LIMIT ?",
+                (*backends, *last, _REMOVED_AT_ONCE),
             )
             if not pending:
                 return
-            for backend_id, backend in backends.items():
-                gone = [blake3 for blake3, place, _ in pending if place == backend_id]
-                for blake3 in gone:
-                    backend.remove(blake3)
-                if gone:
-                    backend.sync_removed(gone)
-            transaction.record(
-                events.object_deleted(blake3=blake3, size=size, backend_id=backend_id)
-                for blake3, backend_id, size in pending
-            )
-        yield len(pending), sum(size for _, _, size in pending)
+            locked = {
+                (blake3, name): until
+                for name, backend in backends.items()
+                for blake3, until in backend.remove_all(
+                    blake3 for blake3, backend_id, _ in pending if backend_id == name
+                ).items()
+            }
+            gone = [row for row in pending if (row[0], row[1]) not in locked]
+            if gone:
+                transaction.record(
+                    events.object_deleted(blake3=blake3, size=size, backend_id=backend_id)
+                    for blake3, backend_id, size in gone
+                )
+        last = pending[-1][:2]
+        size = sum(row[2] for row in gone)
+        yield Removal(
+            count=len(gone),
+            size=size,
+            locked_count=len(locked),
+            locked_size=sum(row[2] for row in pending) - size,
+            unlocked_at=max(locked.values(), default=0),
+        )
+
+
+def waiting_count(connection: Connection, backends: Mapping[str, Backend]) -> int:
+    """How many objects wait to be removed from backends other than these."""
+    others = (
+        f"SELECT count(*) FROM pending_deletions WHERE backend_id NOT IN ({', '.join('?' * len(backends))})"
+    )
+    count: int = fetch(connection, others, tuple(backends))[0][0]
+    return count

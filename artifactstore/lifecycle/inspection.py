@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from artifactstore import acknowledged, codec, events
-from artifactstore import database as databases
-from artifactstore.database import fetch
+from artifactstore import acknowledged, codec, event_log
+from artifactstore.database import fetch, scratch
 from artifactstore.errors import IntegrityError
-from artifactstore.schema import VIEW_KEYS
+from artifactstore.schema import EVENT_STATEMENTS, INDEX_STATEMENTS, VIEW_KEYS, statement_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 def schema(connection: Connection) -> Iterator[str]:
     """Tables, indexes and triggers are those of a store."""
-    for name in databases.foreign_names(connection):
+    for name in _foreign_names(connection):
         yield f"the schema of {name!a} is not that of a store"
 
 
@@ -48,7 +47,7 @@ def newest(database: Database, connection: Connection) -> int:
     """The sequence of the last event, 0 if the log is too damaged to tell."""
     try:
         with database.translated():
-            return events.newest_sequence(connection)
+            return event_log.newest_sequence(connection)
     except IntegrityError:
         return 0
 
@@ -89,8 +88,19 @@ def _leaf_hash(row: Row) -> bytes | None:
     """The leaf hash that an event must have; None if its columns are not what those of an event are."""
     sequence, event_id, kind, package_id, actor, recorded_at, payload, _ = row
     try:
-        return events.leaf_hash(
+        return event_log.leaf_hash(
             sequence, event_id, kind.decode(), package_id, actor.decode(), recorded_at, payload
         )
     except (AttributeError, TypeError, ValueError):
         return None
+
+
+def _foreign_names(connection: Connection) -> list[str]:
+    """Tables, indexes and triggers that are not as in a new store, with all that SQLite notes of them."""
+    sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+    found = {(*row[:3], row[3] and statement_text(row[3])) for row in connection.execute(sql)}
+    with scratch() as model:
+        for statement in (*EVENT_STATEMENTS, *INDEX_STATEMENTS):
+            model.execute(statement_text(statement))
+        expected = {(*row[:3], row[3] and statement_text(row[3])) for row in model.execute(sql)}
+    return sorted({str(row[1]) for row in found ^ expected})

@@ -124,18 +124,17 @@ def _remove(transaction: Transaction, backend: Backend, old: list[Stored]) -> li
     backend_id = backend.backend_id
     connection = transaction.connection
     still = [each for each in old if not _is_live(connection, each.blake3, backend_id)]
-    removed = [
-        Orphan(each.blake3, backend_id, each.size, _is_pending(connection, each.blake3, backend_id), True)
+    pending = {each.blake3 for each in still if _is_pending(connection, each.blake3, backend_id)}
+    locked = backend.remove_all(each.blake3 for each in still)
+    gone = [each for each in still if each.blake3 not in locked]
+    if gone:
+        transaction.record(
+            events.object_deleted(blake3=each.blake3, size=each.size, backend_id=backend_id) for each in gone
+        )
+    return [
+        Orphan(each.blake3, backend_id, each.size, each.blake3 in pending, each.blake3 not in locked)
         for each in still
     ]
-    for each in still:
-        backend.remove(each.blake3)
-    if still:
-        backend.sync_removed(each.blake3 for each in still)
-        transaction.record(
-            events.object_deleted(blake3=each.blake3, size=each.size, backend_id=backend_id) for each in still
-        )
-    return removed
 
 
 def _missing(read: Callable[[], AbstractContextManager[Connection]], backend: Backend) -> list[Failure]:
@@ -144,10 +143,11 @@ def _missing(read: Callable[[], AbstractContextManager[Connection]], backend: Ba
     with read() as connection:
         rows = fetch(
             connection,
-            "SELECT DISTINCT blake3 FROM storage_locations WHERE backend_id = ? AND state <> 'deleted'",
+            "SELECT DISTINCT blake3, size FROM storage_locations WHERE backend_id = ? AND state <> 'deleted'",
             (backend_id,),
         )
-        absent = [blake3 for (blake3,) in rows if backend.size_of(blake3) is None]
+    # One of another size is damaged, which is for a verify to say.
+    absent = [blake3 for blake3 in backend.missing(rows) if backend.size_of(blake3) is None]
     # A gc may have removed it since that state of the log, and a push have brought it back since.
     with read() as connection:
         return [

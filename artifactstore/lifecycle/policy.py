@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from artifactstore import codec
+from artifactstore import codec, fields
 from artifactstore.errors import InvalidInputError, SettingsError
 from artifactstore.lifecycle.durations import DURATION_MAX
 from artifactstore.local_files import read_whole
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _CLASS_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _TABLE = "retention_classes"
 _DURATION = "default_duration_seconds"
+_NAME_RULE = "small letters, digits, hyphens"
+_DURATION_RULE = f"a whole number of seconds, 1 to {DURATION_MAX} (1,000 years)"
 _FILE_MAX = 1 << 20  # bytes
 
 
@@ -31,9 +33,18 @@ class RetentionPolicy:
     Args:
         overrides: class to seconds after finalize, None for ever; wins over the store's own classes and
             may name further ones.
+    Raises:
+        InvalidInputError: a name or a duration breaks a rule.
     """
 
     overrides: Mapping[str, int | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, seconds in self.overrides.items():
+            if not _CLASS_NAME.fullmatch(fields.check_text(name, field="the name of a class")):
+                raise InvalidInputError(f"{printable(name)} is no name of a class", hint=_NAME_RULE)
+            if seconds is not None and not _is_duration(seconds):
+                raise InvalidInputError(f"the duration of {name!r} is {_shown(seconds)}", hint=_DURATION_RULE)
 
     def duration(self, retention_class: str, known: Mapping[str, int | None]) -> int | None:
         """Seconds that a new package of a class is kept after finalize; None is for ever.
@@ -84,8 +95,7 @@ def read_policy(path: str | os.PathLike[str]) -> RetentionPolicy:
 
 def _checked(path: str | os.PathLike[str], lines: list[str], name: str, entry: Any) -> int | None:
     if not _CLASS_NAME.fullmatch(name):
-        rule = "small letters, digits, hyphens"
-        raise _refused(path, lines, (name,), f"{printable(name)} is no name of a class", rule)
+        raise _refused(path, lines, (name,), f"{printable(name)} is no name of a class", _NAME_RULE)
     if not isinstance(entry, dict):
         raise _refused(path, lines, (name,), f"{name!r} is not a table", f"write [{_TABLE}.{name}]")
     for key in entry:
@@ -95,10 +105,14 @@ def _checked(path: str | os.PathLike[str], lines: list[str], name: str, entry: A
     seconds = entry.get(_DURATION)
     if seconds is None:
         return None
-    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 0 < seconds <= DURATION_MAX:
-        rule = f"a whole number of seconds, 1 to {DURATION_MAX} (1,000 years)"
-        raise _refused(path, lines, (name, _DURATION), f"{_DURATION} of {name!r} is {_shown(seconds)}", rule)
-    return seconds
+    if not _is_duration(seconds):
+        message = f"{_DURATION} of {name!r} is {_shown(seconds)}"
+        raise _refused(path, lines, (name, _DURATION), message, _DURATION_RULE)
+    return int(seconds)
+
+
+def _is_duration(seconds: object) -> bool:
+    return isinstance(seconds, int) and not isinstance(seconds, bool) and 0 < seconds <= DURATION_MAX
 
 
 def _shown(value: object) -> str:
@@ -115,5 +129,7 @@ def _refused(
     """An error with the line where the last of the words stands, each looked for from the one before on."""
     found = 0
     for word in words:
-        found = next((number for number in range(found, len(lines)) if word in lines[number]), found)
+        # Whole keys outside comments: `raw` stands in `raw-evidence` too.
+        key = re.compile(rf"^[^#]*(?<![\w-]){re.escape(word)}(?![\w-])")
+        found = next((number for number in range(found, len(lines)) if key.search(lines[number])), found)
     return SettingsError(f"{path}:{found + 1}: {message}", hint=hint)

@@ -7,13 +7,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import events, queries
+from artifactstore import events, object_queries
 from artifactstore.check import walk_files
 from artifactstore.database import fetch
 from artifactstore.errors import ArtifactStoreError, BackendError, ObjectNotFoundError
 from artifactstore.ingest import open_directory
+from artifactstore.lifecycle import object_locks
 from artifactstore.lifecycle.verify import Failure, StoredObject, check, live_locations, packages_of
 from artifactstore.moment import id_text
+from artifactstore.os_errors import release
 from artifactstore.sources import file_digests, open_source, stage
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def repair(
             if not _is_failed(connection, backend.backend_id, wanted.blake3):
                 continue
             if origin is not None and check(backend, wanted) is None:
-                record_repaired(transaction, backend.backend_id, wanted.blake3, origin)
+                record_repaired(transaction, backend, wanted.blake3, origin)
                 healed.append(Healed(wanted.blake3, backend.backend_id, origin))
             else:
                 hurt = packages_of(connection, wanted.blake3)
@@ -95,8 +97,9 @@ def repair(
     return RepairResult(tuple(healed), tuple(unhealed))
 
 
-def record_repaired(transaction: Transaction, backend_id: str, blake3: bytes, origin: str) -> None:
-    """Say of each live location of an object that its bytes are there again."""
+def record_repaired(transaction: Transaction, backend: Backend, blake3: bytes, origin: str) -> None:
+    """Say of each live location of an object that its bytes are there again, and lock what was written."""
+    backend_id = backend.backend_id
     drafts = [
         events.location_repaired(
             package_id, reference=reference, blake3=blake3, backend_id=backend_id, origin=origin
@@ -105,6 +108,7 @@ def record_repaired(transaction: Transaction, backend_id: str, blake3: bytes, or
     ]
     if drafts:
         transaction.record(drafts)
+        object_locks.follow(transaction.connection, backend, [blake3])
 
 
 def record_mended(
@@ -120,12 +124,12 @@ def record_mended(
     Raises:
         BackendError: one was found damaged after it had been taken for whole.
     """
-    failed = set(queries.failed_objects(transaction.connection, backend.backend_id))
+    failed = set(object_queries.failed_objects(transaction.connection, backend.backend_id))
     for wanted in {each[0]: StoredObject(*each) for each in written if each[0] in failed}.values():
         if check(backend, wanted) is not None:
             message = f"the object blake3:{wanted.blake3.hex()} was found damaged meanwhile"
             raise BackendError(message, hint="try again: then it is written anew", retryable=True)
-        record_repaired(transaction, backend.backend_id, wanted.blake3, origin)
+        record_repaired(transaction, backend, wanted.blake3, origin)
 
 
 def _failed(connection: Connection, backend_id: str) -> list[tuple[StoredObject, str]]:
@@ -202,9 +206,9 @@ def _offered(directory: str, sizes: set[int]) -> dict[DigestPair, str]:
                     try:
                         found[file_digests(descriptor)] = os.path.join(directory, path)
                     finally:
-                        os.close(descriptor)
+                        release(descriptor)
     finally:
-        os.close(root)
+        release(root)
     return found
 
 

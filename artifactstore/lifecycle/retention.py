@@ -5,9 +5,10 @@ Retention only grows, and a hold always wins.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import uuid
+from typing import TYPE_CHECKING, cast
 
-from artifactstore import events, model
+from artifactstore import event_log, events, fields, model, queries
 from artifactstore.database import fetch, fetch_one
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError, StateError
 from artifactstore.lifecycle.durations import format_duration
@@ -15,8 +16,6 @@ from artifactstore.model import Explanation, Hold, RetentionState
 from artifactstore.moment import MOMENT_MAX, MOMENT_MIN, format_moment, id_text
 
 if TYPE_CHECKING:
-    import uuid
-
     from artifactstore.database import Connection, Row
     from artifactstore.events import Event
 
@@ -55,14 +54,18 @@ def later_expiry(
         by: seconds after the present expiry.
         for_ever: never.
     Raises:
-        InvalidInputError: not exactly one of the three, or it would end the retention not later or in the
-            past.
+        InvalidInputError: not exactly one of the three, of another type, or it would end the retention not
+            later or in the past.
         StateError: the package is open, collected, or kept for ever already.
     """
+    fields.check_flag(for_ever, field="for ever")
     if (until is not None) + (by is not None) + for_ever != 1:
         raise InvalidInputError(
             "an extension goes to an instant, by a duration, or for ever: give one of them"
         )
+    for field, value in (("until", until), ("by", by)):
+        if value is not None:
+            fields.check_integer(value, field=field)
     if state.status != model.FINALIZED:
         raise StateError(
             f"the retention of a package that is {state.status} cannot be extended",
@@ -101,12 +104,17 @@ def check_clock(now: int, newest: int, *, accept: bool) -> None:
     Raises:
         StateError: the clock stands more than a year after everything that was ever recorded.
     """
-    if not accept and now > newest + CLOCK_JUMP:
+    if not accept and has_jumped(now, newest):
         raise StateError(
             f"the clock says {_instant(now)}, but the newest event is of {_instant(newest)}",
             hint="if the clock is right, say --accept-clock",
             code="clock-jumped",
         )
+
+
+def has_jumped(now: int, newest: int) -> bool:
+    """Whether a clock stands more than a year after the newest event, both in microseconds."""
+    return now > newest + CLOCK_JUMP
 
 
 def is_due(state: RetentionState, now: int) -> bool:
@@ -128,12 +136,19 @@ def may_be_collected(state: RetentionState, now: int) -> bool:
     return is_due(state, now)
 
 
-def explain(state: RetentionState, holds: list[Hold], now: int) -> Explanation:
-    """Why a package is kept and what would happen to it now, in plain words."""
+def explain(connection: Connection, sequence: int, now: int) -> Explanation:
+    """Why a package is kept and what would happen to it now, in plain words.
+
+    Args:
+        now: of the clock, microseconds.
+    """
+    state = state_of(connection, sequence)
     lasting = "for ever" if state.retention_seconds is None else format_duration(state.retention_seconds)
     rule = f"class {state.retention_class}: kept {lasting} after finalize"
     if state.status == model.OPEN:
         expiry_text = "not finalized, so its clock has not started"
+    elif state.eligible_reason == ABANDONED:
+        expiry_text = "was never finalized, so its clock never started"
     elif state.expires_at is None:
         expiry_text = "never expires"
     else:
@@ -144,9 +159,11 @@ def explain(state: RetentionState, holds: list[Hold], now: int) -> Explanation:
             if passed
             else f"expires at {_instant(state.expires_at)}, in {distance}"
         )
-    active = [hold for hold in holds if hold.released_at is None]
+    active = [hold for hold in holds_of(connection, sequence) if hold.released_at is None]
     if state.status == model.GARBAGE_COLLECTED:
         sweep = gc = "nothing: its bytes are gone"
+    elif has_jumped(now, event_log.newest_moment(connection)):
+        sweep = gc = "stop, unless the clock is accepted: it stands more than a year after the newest event"
     else:
         sweep = _sweep_would(state, active, now)
         gc = (
@@ -158,7 +175,23 @@ def explain(state: RetentionState, holds: list[Hold], now: int) -> Explanation:
             if state.eligible_at is None
             else "keep it: it is not due (any more)"
         )
-    return Explanation(state, rule, expiry_text, tuple(active), sweep, gc)
+    return Explanation(
+        state, rule, expiry_text, _last_extension(connection, sequence), tuple(active), sweep, gc
+    )
+
+
+def _last_extension(connection: Connection, sequence: int) -> str | None:
+    row = fetch_one(
+        connection,
+        "SELECT h.sequence FROM retention_history h JOIN events e ON e.sequence = h.sequence"
+        " WHERE h.package_sequence = ? AND e.type = ? ORDER BY h.sequence DESC LIMIT 1",
+        (sequence, events.RETENTION_EXTENDED),
+    )
+    if row is None:
+        return None
+    [event] = event_log.read(connection, after=row[0] - 1, limit=1)
+    reason = event.payload["reason"]
+    return f"{_instant(event.recorded_at)} by {event.actor}{'' if reason is None else f': {reason}'}"
 
 
 def _sweep_would(state: RetentionState, active: list[Hold], now: int) -> str:
@@ -207,20 +240,40 @@ def holds_of(connection: Connection, sequence: int) -> list[Hold]:
     return [Hold(id_text(row[0]), *row[1:]) for row in rows]
 
 
-def active_hold(connection: Connection, sequence: int, hold_id: uuid.UUID) -> Hold:
+def hold_of_event(connection: Connection, sequence: int, event_sequence: int) -> Hold:
+    """The hold that an event of this package applied, as it is now."""
+    [applied] = event_log.read(connection, after=event_sequence - 1, limit=1)
+    hold_id = id_text(cast("bytes", applied.payload["hold_id"]))
+    return next(hold for hold in holds_of(connection, sequence) if hold.hold_id == hold_id)
+
+
+def active_hold(connection: Connection, sequence: int, hold_id: str) -> Hold:
     """One hold of a package that is not released.
 
+    Args:
+        hold_id: its id, or the first digits of it if no other hold of the package has them.
     Raises:
+        InvalidInputError: it is no id, or fits several holds.
         NotFoundError: the package has no such hold.
         StateError: it is released already.
     """
-    for hold in holds_of(connection, sequence):
-        if hold.hold_id == str(hold_id):
-            if hold.released_at is not None:
-                message = f"the hold {hold_id} was released at {_instant(hold.released_at)}"
-                raise StateError(message, code="hold-released")
-            return hold
-    raise NotFoundError(f"the package has no hold {hold_id}", hint="see `artifactstore retention explain`")
+    low, high = queries.id_range(hold_id, what="hold")
+    found = [hold for hold in holds_of(connection, sequence) if low <= uuid.UUID(hold.hold_id).bytes <= high]
+    if not found:
+        message = f"the package has no hold {hold_id}"
+        raise NotFoundError(message, hint="see `artifactstore retention explain`")
+    if len(found) > 1:
+        candidates = ", ".join(hold.hold_id for hold in found[:3])
+        raise InvalidInputError(
+            f"the id {hold_id!r} is short for several holds: {candidates}{', ...' * (len(found) > 3)}",
+            hint="give more digits",
+            code="ambiguous-id",
+        )
+    [hold] = found
+    if hold.released_at is not None:
+        message = f"the hold {hold.hold_id} was released at {_instant(hold.released_at)}"
+        raise StateError(message, code="hold-released")
+    return hold
 
 
 def history_of(connection: Connection, sequence: int) -> list[Event]:
@@ -230,7 +283,7 @@ def history_of(connection: Connection, sequence: int) -> list[Event]:
         "SELECT sequence FROM retention_history WHERE package_sequence = ? ORDER BY sequence",
         (sequence,),
     )
-    return [event for (place,) in rows for event in events.read(connection, after=place - 1, limit=1)]
+    return [event for (place,) in rows for event in event_log.read(connection, after=place - 1, limit=1)]
 
 
 def due(connection: Connection, *, now: int, limit: int) -> list[RetentionState]:

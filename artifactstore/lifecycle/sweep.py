@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from artifactstore import events
 from artifactstore.lifecycle import retention
-from artifactstore.model import SweepResult
+from artifactstore.results import SweepResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,16 +28,18 @@ def sweep(
     *,
     abandoned_after: int,
     mark_abandoned: bool,
+    limit: int = sys.maxsize,
 ) -> SweepResult:
     """Bring the eligibility of all packages up to date; see `Store.sweep`.
 
     Crash: what was committed is marked; the next sweep does the rest.
     """
-    withdrawn = _withdraw(new_transaction, clock)
+    withdrawn = _withdraw(new_transaction, clock, limit)
     marked: list[RetentionState] = []
-    while True:
+    while len(marked) < limit:
+        together = min(_TOGETHER, limit - len(marked))
         with new_transaction() as transaction:
-            found = retention.due(transaction.connection, now=clock(), limit=_TOGETHER)
+            found = retention.due(transaction.connection, now=clock(), limit=together)
             if found:
                 transaction.record(
                     events.deletion_eligible(
@@ -45,13 +49,13 @@ def sweep(
                     )
                     for state in found
                 )
-                marked += found
-        if len(found) < _TOGETHER:
+                marked += _marked(transaction, found, retention.EXPIRED)
+        if len(found) < together:
             break
     with new_transaction() as transaction:
         left = retention.abandoned(
             transaction.connection, before=clock() - abandoned_after * retention.MICROSECONDS
-        )
+        )[:limit]
         if left and mark_abandoned:
             transaction.record(
                 events.deletion_eligible(
@@ -59,19 +63,27 @@ def sweep(
                 )
                 for state in left
             )
+            left = _marked(transaction, left, retention.ABANDONED)
     return SweepResult(tuple(marked), tuple(withdrawn), tuple(left))
 
 
+def _marked(transaction: Transaction, states: list[RetentionState], reason: str) -> list[RetentionState]:
+    """The same packages as the views have them now."""
+    moment, actor = transaction.recorded_at, transaction.actor
+    return [replace(state, eligible_at=moment, eligible_reason=reason, eligible_by=actor) for state in states]
+
+
 def _withdraw(
-    new_transaction: Callable[[], AbstractContextManager[Transaction]], clock: Clock
+    new_transaction: Callable[[], AbstractContextManager[Transaction]], clock: Clock, limit: int
 ) -> list[RetentionState]:
     """Take back what a hold, an extension or new work has saved."""
     withdrawn: list[RetentionState] = []
     after = 0
-    while True:
+    while len(withdrawn) < limit:
         with new_transaction() as transaction:
             found = retention.eligible(transaction.connection, after=after, limit=_TOGETHER)
             saved = [state for state in found if not retention.may_be_collected(state, clock())]
+            saved = saved[: limit - len(withdrawn)]
             if saved:
                 transaction.record(
                     events.eligibility_withdrawn(
@@ -80,7 +92,11 @@ def _withdraw(
                     )
                     for state in saved
                 )
-                withdrawn += saved
+                withdrawn += (
+                    replace(state, eligible_at=None, eligible_reason=None, eligible_by=None)
+                    for state in saved
+                )
         if len(found) < _TOGETHER:
-            return withdrawn
+            break
         after = found[-1].sequence
+    return withdrawn

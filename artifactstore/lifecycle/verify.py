@@ -12,17 +12,23 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from artifactstore import events
+from artifactstore import events, fields
 from artifactstore.database import fetch
 from artifactstore.digest import Hasher
-from artifactstore.errors import ArtifactStoreError, IntegrityError, InvalidInputError, ObjectNotFoundError
+from artifactstore.errors import (
+    ArtifactStoreError,
+    BackendError,
+    IntegrityError,
+    InvalidInputError,
+    ObjectNotFoundError,
+)
 from artifactstore.lifecycle.projection import DELETED, FAILED
 from artifactstore.moment import id_text
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.local import LocalBackend
 from artifactstore.objects.ring import pump
 from artifactstore.reader import fill_from
-from artifactstore.workers import Job, Workers
+from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
 if TYPE_CHECKING:
     import io
@@ -42,6 +48,7 @@ UNREADABLE = "unreadable"
 _RUN = 50  # objects that are one piece of work
 _TOGETHER = 500  # objects whose results are one transaction
 _SAMPLE_BASE = 1 << 32
+SHARDS_MAX = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,7 @@ class Budget:
         max_seconds: stop after so long.
         verified_before: microseconds; only what was not verified since then.
         sample: share of the objects, over 0 and up to 1.
+        shard: part number i of n, from 1; together the parts are all objects, and no two have one in common.
         package: only the objects of this package, by the key of its rows.
         failed_only: only locations that are marked failed.
     """
@@ -61,12 +69,25 @@ class Budget:
     max_seconds: float | None = None
     verified_before: int | None = None
     sample: float | None = None
+    shard: tuple[int, int] | None = None
     package: int | None = None
     failed_only: bool = False
 
     def __post_init__(self) -> None:
+        if self.max_bytes is not None:
+            fields.check_integer(self.max_bytes, field="a budget of bytes")
+        for name, share in (("a budget of seconds", self.max_seconds), ("a sample", self.sample)):
+            if share is not None:
+                fields.check_number(share, field=name)
         if self.sample is not None and not 0 < self.sample <= 1:
             raise InvalidInputError("a sample is a share over 0 and up to 1")
+        if self.shard is not None:
+            number, parts = (fields.check_integer(value, field="a shard") for value in self.shard)
+            if not 1 <= number <= parts <= SHARDS_MAX:
+                raise InvalidInputError(
+                    f"a shard is i of n, from 1 of 1 to {SHARDS_MAX} of {SHARDS_MAX}",
+                    hint="`(1, 4)` is the first of four parts",
+                )
         for name, value in (("bytes", self.max_bytes), ("seconds", self.max_seconds)):
             if value is not None and not value > 0:  # a NaN is no budget either
                 raise InvalidInputError(f"a budget of {name} that is not over 0 verifies nothing")
@@ -157,7 +178,11 @@ def objects(
 
 
 def check(backend: Backend, wanted: StoredObject) -> str | None:
-    """Read an object and compare it; None if it is right, else what is wrong."""
+    """Read an object and compare it; None if it is right, else what is wrong.
+
+    Raises:
+        AccessError, BackendError: a remote service is away, which says nothing about the object.
+    """
     try:
         with backend.open(wanted.blake3, wanted.size) as raw:
             digests = _digests(raw, wanted.size)
@@ -165,7 +190,13 @@ def check(backend: Backend, wanted: StoredObject) -> str | None:
         return MISSING
     except IntegrityError:
         return TRUNCATED
+    except BackendError as error:
+        if error.code == "too-many-open-files":
+            raise  # it says nothing about the object
+        return UNREADABLE
     except (ArtifactStoreError, OSError):
+        if not backend.folder:
+            raise
         return UNREADABLE
     right = digests.blake3 == wanted.blake3 and wanted.sha256 in {None, digests.sha256}
     return None if right else DIFFERENT
@@ -214,9 +245,9 @@ def run(
             if not batch:
                 break
             after = batch[-1][1]
-            distinct = {wanted.blake3: wanted for wanted, _ in batch if _is_sampled(wanted, budget, seed)}
+            distinct = {wanted.blake3: wanted for wanted, _ in batch if _is_chosen(wanted, budget, seed)}
             checked: list[tuple[StoredObject, str | None]] = []
-            for wanted, failure in _checked(workers, list(distinct.values())):
+            for wanted, failure in _checked(workers, backend, list(distinct.values())):
                 checked.append((wanted, failure))
                 count += 1
                 size += wanted.size
@@ -243,11 +274,14 @@ def run(
     return VerifyResult(count, places, size, tuple(failures), complete)
 
 
-def _is_sampled(wanted: StoredObject, budget: Budget, seed: int) -> bool:
-    if budget.sample is None:
-        return True
-    place = (int.from_bytes(wanted.blake3[:4], "big") ^ seed) % _SAMPLE_BASE
-    return place < budget.sample * _SAMPLE_BASE
+def _is_chosen(wanted: StoredObject, budget: Budget, seed: int) -> bool:
+    """Whether an object is in the sample and in the shard; digests are spread evenly, so both are."""
+    place = int.from_bytes(wanted.blake3[:4], "big")
+    if budget.shard is not None:
+        number, parts = budget.shard
+        if place % parts != number - 1:
+            return False
+    return budget.sample is None or (place ^ seed) % _SAMPLE_BASE < budget.sample * _SAMPLE_BASE
 
 
 def _job(backend: Backend) -> Job[list[StoredObject], list[str | None]]:
@@ -258,6 +292,7 @@ def _job(backend: Backend) -> Job[list[StoredObject], list[str | None]]:
         receive=lambda _run, failures: list(failures),
         function="artifactstore.lifecycle.verify:checking_worker" if backend.folder else "",
         arguments=(backend.folder,),
+        threads=0 if backend.folder else NETWORK_THREADS,
     )
 
 
@@ -272,11 +307,19 @@ def checking_worker(folder: str) -> Callable[[list[tuple[bytes, bytes | None, in
 
 
 def _checked(
-    workers: Workers[list[StoredObject], list[str | None]], wanted: list[StoredObject]
+    workers: Workers[list[StoredObject], list[str | None]], backend: Backend, wanted: list[StoredObject]
 ) -> Iterator[tuple[StoredObject, str | None]]:
     """Small objects some at a time; a large one, which uses all cores, by itself."""
-    for run, failures in workers.spread(_runs(wanted)):
-        yield from zip(run, failures, strict=True)
+    if backend.folder:
+        for run, failures in workers.spread(_runs(wanted)):
+            yield from zip(run, failures, strict=True)
+        return
+    for run, failures in workers.spread([entry] for entry in wanted if entry.size < SMALL_FILE):
+        yield run[0], failures[0]
+    # One after the other, since each wants many megabytes of memory.
+    for entry in wanted:
+        if entry.size >= SMALL_FILE:
+            yield entry, check(backend, entry)
 
 
 def _runs(wanted: list[StoredObject]) -> Iterator[list[StoredObject]]:

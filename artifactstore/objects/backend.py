@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import io
     import uuid
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from artifactstore.digest import Buffer, DigestPair
+    from artifactstore.objects.service import ObjectLocks
     from artifactstore.objects.staging import StagingElsewhere
 
+    # Whether the log has ever named an object (blake3) in a place.
+    Named = Callable[[bytes], bool]
     # Fills the buffer from its start; returns the bytes put there, 0 at the end, and never too few before it.
     Fill = Callable[[memoryview], int]
 
@@ -54,20 +57,33 @@ class Batch(Protocol):
     A context manager: leaving it without `publish` leaves nothing behind.
     """
 
+    @property
+    def met(self) -> Collection[bytes] | None:
+        """blake3 of the objects that were there already; None where a look at all of them is cheap."""
+
     def stage_bytes(self, data: Buffer) -> Staged:
         """Take bytes that are in memory."""
 
-    def stage_stream(self, fill: Fill, *, expected: int = 0) -> Staged:
+    def stage_stream(
+        self, fill: Fill, *, expected: int = 0, again: Callable[[], Fill] | None = None
+    ) -> Staged:
         """Take bytes of any length in bounded memory.
 
         Args:
             expected: bytes that will come, if that is known.
+            again: reads the same source from its start once more; None if it can be read only once.
         Raises:
             BackendError: there is no space for them, seen before the first one is read.
         """
 
-    def elsewhere(self) -> StagingElsewhere:
-        """How a worker process stages for this batch."""
+    def reuse(self, wanted: Sequence[tuple[bytes, int]]) -> set[bytes]:
+        """Which of these objects (blake3, size) are there and can be named as if they had been staged."""
+
+    def elsewhere(self) -> StagingElsewhere | None:
+        """How a worker process stages for this batch; None if staging waits for a network.
+
+        Then threads help: such a batch may be fed by any number of them.
+        """
 
     def adopt(
         self, staged: Mapping[bytes, str], present: Iterable[bytes], damaged: Iterable[bytes]
@@ -133,13 +149,24 @@ class Backend(Protocol):
             BackendError: it belongs to a store, or holds what no store has marked.
         """
 
-    def batch(self, *, keep: bool = False, damaged: frozenset[bytes] = frozenset()) -> Batch:
+    def take_over(self, store_id: uuid.UUID) -> str | None:
+        """Mark the place as this store's, whoever it belonged to; for people who know what they do.
+
+        Returns:
+            The id of the store that it belonged to, if any.
+        """
+
+    def batch(
+        self, *, keep: bool = False, damaged: frozenset[bytes] = frozenset(), named: Named | None = None
+    ) -> Batch:
         """Begin to add objects.
 
         Args:
             keep: hold a second name of what is staged until the batch ends, for `Batch.restore`.
             damaged: blake3 of objects that are there but are not to be trusted: they are set aside and
                 written anew.
+            named: what the log has never named need not be looked for before it is sent; asked from any
+                thread.
         """
 
     def open(self, blake3: bytes, size: int) -> io.RawIOBase:
@@ -159,11 +186,16 @@ class Backend(Protocol):
     def stored(self) -> Iterator[Stored]:
         """All objects, in the order of their digests."""
 
-    def remove(self, blake3: bytes) -> None:
-        """Remove an object; idempotent. Call under the write lock, see `lifecycle.gc`."""
+    @property
+    def object_locks(self) -> ObjectLocks | None:
+        """The locks of this place, by the keys of objects; None if it has none."""
 
-    def sync_removed(self, objects: Iterable[bytes]) -> None:
-        """Make removals durable, before the log says that these objects are gone."""
+    def remove_all(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
+        """Remove objects, durable on return; idempotent. Call under the write lock, see `lifecycle.gc`.
+
+        Returns:
+            Those that are locked and still there, and until when, in microseconds.
+        """
 
     def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
         """Remove what crashed batches left.
@@ -172,14 +204,22 @@ class Backend(Protocol):
             older_than: seconds since the last change.
             dry_run: only count it.
         Returns:
-            How many staging folders that is.
+            How many staging folders or unfinished uploads that is.
         """
 
     def inodes(self) -> Iterable[tuple[int, int]]:
         """Device and inode of local folders of objects, so that nobody pushes a store into itself."""
 
-    def problems(self, store_id: uuid.UUID) -> tuple[str, ...]:
-        """Why the place cannot be used now; empty if it can. Changes nothing."""
+    def problems(
+        self, store_id: uuid.UUID, *, claimed: bool = True, deep: bool = False, max_age: float = 0
+    ) -> tuple[str, ...]:
+        """Why the place cannot be used now; empty if it can.
+
+        Args:
+            claimed: whether the log names objects there; if not, it may have no marker yet.
+            deep: also write a probe and remove it; without it nothing is changed.
+            max_age: an answer that is so many seconds old is good enough.
+        """
 
     def close(self) -> None:
         """Release what is held open."""

@@ -8,11 +8,13 @@ each folder is synced by itself. docs/adr/0007 has the measurements.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import sys
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+from artifactstore.os_errors import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +33,7 @@ _SYNCFS_MAGIC = {
 _SYNC_EACH_BASE = 1.0
 _SYNC_EACH_FILE = 0.2
 _SYNCFS_MIB = 1.6  # of pages not written yet, by anybody
-_SYNC_THREADS = 16
+_THREADS = 16
 
 
 class FileSystem:
@@ -46,7 +48,11 @@ class FileSystem:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._syncfs = _load_syncfs(descriptor)
+
+    @cached_property
+    def _syncfs(self) -> Callable[[int], None] | None:
+        # Not before something is written: ctypes is slow to load, and most commands only read.
+        return _load_syncfs(self._descriptor)
 
     def whole_is_cheaper(self, file_count: int) -> bool:
         """Whether one barrier over the file system beats a sync of each file."""
@@ -65,17 +71,25 @@ class FileSystem:
         self._syncfs(self._descriptor)
 
 
-def sync_each(sync: Callable[[str], None], names: Iterable[str]) -> None:
-    """Sync many files or folders side by side, so that the journal commits them together."""
+def side_by_side(act: Callable[[str], None], names: Iterable[str]) -> None:
+    """Do the same to many files or folders at once: the disk's journal takes what comes together as one.
+
+    Measured beside other work on the disk: removing 3,000 objects so takes 0.3 of the time that a row takes.
+    """
     wanted = list(names)
     if len(wanted) <= 2:
         for name in wanted:
-            sync(name)
+            act(name)
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(min(_SYNC_THREADS, len(wanted))) as pool:
-        for _ in pool.map(sync, wanted):
+    def each(part: list[str]) -> None:
+        for name in part:
+            act(name)
+
+    threads = min(_THREADS, len(wanted))
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(each, [wanted[number::threads] for number in range(threads)]):
             pass
 
 
@@ -90,7 +104,7 @@ def sync_path(name: str, *, folder: int | None = None, directory: bool = False) 
     try:
         _full_sync(descriptor)
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def make_folders(path: str) -> None:
@@ -101,9 +115,9 @@ def make_folders(path: str) -> None:
     Args:
         path: absolute, without links.
     """
-    if os.path.ismount(path):
-        return
     parent = os.path.dirname(path)
+    if path == parent or os.path.ismount(path):
+        return
     make_folders(parent)
     try:
         os.mkdir(path, 0o700)
@@ -129,6 +143,8 @@ def _load_syncfs(descriptor: int) -> Callable[[int], None] | None:
     """The system call, or None where it is missing or not to be trusted."""
     if sys.platform != "linux":
         return None
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     # f_type is the first word of struct statfs; the rest is not read.
     buffer = (ctypes.c_long * 32)()

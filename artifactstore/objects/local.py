@@ -29,23 +29,22 @@ from artifactstore.errors import (
 )
 from artifactstore.local_files import check_local_path, read_whole
 from artifactstore.objects.backend import Stored
-from artifactstore.objects.durability import FileSystem, make_folders, sync_each, sync_path
+from artifactstore.objects.durability import FileSystem, make_folders, side_by_side, sync_path
 from artifactstore.objects.failures import translated
-from artifactstore.objects.files import NEW_FILE
-from artifactstore.objects.staging import STAGING, Staging, StagingElsewhere, is_object, make_leaf
+from artifactstore.objects.local_layout import STAGING, is_object
+from artifactstore.os_errors import TOO_MANY_FILES, release, translation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from types import TracebackType
+    from collections.abc import Iterable, Iterator
 
+    from artifactstore.objects.backend import Named
+    from artifactstore.objects.local_batch import LocalBatch
 
 _log = logging.getLogger(__name__)
 
 MARKER = "artifactstore.json"
 _MARKER_FORMAT = 1
 _MARKER_SIZE = 4096  # bytes that it may have
-_SET_ASIDE = "damaged"
-_RENAME_ALONE = 500  # objects below which a second thread costs more than it gains
 
 
 class LocalBackend:
@@ -128,6 +127,19 @@ class LocalBackend:
     def _claim(self, store_id: uuid.UUID) -> None:
         make_folders(self.root)
         self._refuse_surplus()
+        self._write_marker(store_id)
+
+    def take_over(self, store_id: uuid.UUID) -> str | None:
+        """Mark the root as this store's; see `Backend.take_over`."""
+        with translated(self.root):
+            owner = self._owner()
+            make_folders(self.root)
+            self._write_marker(store_id)
+            return owner
+
+    def _write_marker(self, store_id: uuid.UUID) -> None:
+        from artifactstore.objects.files import NEW_FILE
+
         staged = os.path.join(self.root, f"{MARKER}.new")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(staged)
@@ -142,10 +154,19 @@ class LocalBackend:
 
     # Adding
 
-    def batch(self, *, keep: bool = False, damaged: frozenset[bytes] = frozenset()) -> LocalBatch:
+    def batch(
+        self,
+        *,
+        keep: bool = False,
+        damaged: frozenset[bytes] = frozenset(),
+        named: Named | None = None,
+    ) -> LocalBatch:
         """Begin to add objects; see `Backend.batch`."""
         if self._descriptor is None or self._file_system is None:
             raise BackendError(f"the object root {self.root} is not attached")
+        # Not at the top: most commands only read, and with it come threads and rings of buffers.
+        from artifactstore.objects.local_batch import LocalBatch
+
         return LocalBatch(
             self.root,
             self._descriptor,
@@ -171,7 +192,9 @@ class LocalBackend:
                 with _abandoned(path) as free:
                     if free:
                         if not dry_run:
-                            _remove_folder(path)
+                            from artifactstore.objects.local_batch import remove_folder
+
+                            remove_folder(path)
                         stale += 1
             except FileNotFoundError:
                 continue  # another process cleans up too
@@ -193,11 +216,11 @@ class LocalBackend:
                 raise ObjectNotFoundError(message, hint="restore it from a copy of the object root") from None
             status = os.fstat(descriptor)
             if not is_object(status, size):
-                os.close(descriptor)
+                release(descriptor)
                 found = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "no regular file"
                 message = f"the object blake3:{blake3.hex()} has {found} instead of {size}"
                 raise IntegrityError(message, hint="restore it from a copy of the object root")
-            return io.FileIO(descriptor, "rb", closefd=True)
+            return _Object(descriptor, "rb", closefd=True)
 
     def size_of(self, blake3: bytes) -> int | None:
         """The size of an object; see `Backend.size_of`."""
@@ -237,27 +260,37 @@ class LocalBackend:
                             status = os.lstat(os.path.join(folder, name))
                             yield Stored(bytes.fromhex(name), status.st_size, status.st_mtime_ns // 1000)
 
-    def remove(self, blake3: bytes) -> None:
-        """Remove an object; see `Backend.remove`."""
-        path = os.path.join(self.root, object_key(blake3))
-        with translated(self.root), contextlib.suppress(FileNotFoundError):
+    def _unlink(self, key: str) -> None:
+        """Remove one object, not durable yet; idempotent."""
+        with contextlib.suppress(FileNotFoundError):
             try:
-                os.unlink(path)
+                os.unlink(key, dir_fd=self._descriptor)
             except IsADirectoryError:  # somebody's folder, with who knows what in it
-                _set_aside(object_key(blake3), self._descriptor)
+                from artifactstore.objects.local_batch import set_aside
 
-    def sync_removed(self, objects: Iterable[bytes]) -> None:
-        """Make removals durable; see `Backend.sync_removed`.
+                set_aside(key, self._descriptor)
 
-        Crash: before it a removed object may be back, and nothing has said yet that it is gone.
+    @property
+    def object_locks(self) -> None:
+        """None; see `Backend.object_locks`."""
+        return None
+
+    def remove_all(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
+        """Remove objects; see `Backend.remove_all`.
+
+        Crash: before the folders are synced a removed object may be back, and nothing has said yet that it
+        is gone.
         """
-        folders = sorted({object_key(blake3)[:12] for blake3 in objects})
+        keys = [object_key(blake3) for blake3 in wanted]
+        folders = sorted({key[:12] for key in keys})
         file_system = self._file_system
         with translated(self.root):
+            side_by_side(self._unlink, keys)
             if file_system is not None and file_system.whole_is_cheaper(len(folders)):
                 file_system.barrier()
             else:
-                sync_each(self._sync_folder, folders)
+                side_by_side(self._sync_folder, folders)
+        return {}
 
     def _sync_folder(self, folder: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -269,11 +302,20 @@ class LocalBackend:
             status = os.stat(self.root)
             yield status.st_dev, status.st_ino
 
-    def problems(self, store_id: uuid.UUID) -> tuple[str, ...]:
+    def problems(
+        self,
+        store_id: uuid.UUID,
+        *,
+        claimed: bool = True,
+        deep: bool = False,
+        max_age: float = 0,
+    ) -> tuple[str, ...]:
         """Why the root cannot be used; see `Backend.problems`."""
         try:
             owner = self._owner()
         except (ArtifactStoreError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+                raise translation(error, f"the object root {self.root}") from error
             return (str(error),)
         if owner is None:
             return (f"the object root {self.root} is missing or has lost its marker {MARKER}",)
@@ -287,208 +329,18 @@ class LocalBackend:
     def close(self) -> None:
         """Release the descriptor of the root."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            release(self._descriptor)
             self._descriptor = None
             self._file_system = None
 
 
-class LocalBatch(Staging):
-    """Objects on their way into a local root; see `Batch`.
+class _Object(io.FileIO):
+    """A stream over an object; nothing is lost if closing it fails."""
 
-    Bytes go to a staging folder of the same file system, which is locked for as long as the batch lives, so
-    that a clean-up can tell a dead batch from a slow one.
-    """
-
-    def __init__(
-        self,
-        root: str,
-        descriptor: int,
-        file_system: FileSystem,
-        known_folders: set[str],
-        *,
-        keep: bool,
-        damaged: frozenset[bytes],
-    ) -> None:
-        super().__init__(root, descriptor, -1, "", distrusted=damaged, keep=keep, known_folders=known_folders)
-        self._file_system = file_system
-        self._name = ""
-
-    def __enter__(self) -> LocalBatch:
-        with translated(self._root):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(STAGING, 0o700, dir_fd=self._root_descriptor)
-            while not self._take_folder():
-                pass
-        return self
-
-    def _take_folder(self) -> bool:
-        """Make a staging folder and lock it; false if a clean-up took it for a dead one in between."""
-        self._name = f"{STAGING}/{os.urandom(8).hex()}"
-        os.mkdir(self._name, 0o700, dir_fd=self._root_descriptor)
-        try:
-            descriptor = os.open(
-                self._name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root_descriptor
-            )
-        except FileNotFoundError:
-            return False
-        try:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(descriptor).st_nlink > 0:
-                    self._folder = descriptor
-                    return True
-            return False
-        finally:
-            if self._folder != descriptor:
-                os.close(descriptor)
-                with contextlib.suppress(OSError):
-                    os.rmdir(self._name, dir_fd=self._root_descriptor)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # Whatever cannot be removed now is found by age; the answer of the call does not depend on it.
+    def close(self) -> None:
+        """Close it."""
         with contextlib.suppress(OSError):
-            _remove_folder(os.path.join(self._root, self._name))
-        os.close(self._folder)
-
-    def elsewhere(self) -> StagingElsewhere:
-        """How a worker process stages for this batch; see `Batch.elsewhere`."""
-        distrusted = tuple(self._distrusted)
-        return StagingElsewhere(
-            (self._root_descriptor, self._folder),
-            (self._root, self._root_descriptor, self._folder, distrusted),
-        )
-
-    def adopt(
-        self, staged: Mapping[bytes, str], present: Iterable[bytes], damaged: Iterable[bytes]
-    ) -> set[bytes]:
-        """Take over what a worker has staged; see `Batch.adopt`."""
-        self._present.update(present)
-        self._damaged.update(damaged)
-        doubles = set()
-        for blake3, name in staged.items():
-            if self._reserved.setdefault(blake3, name) == name:
-                self._staged[blake3] = name
-            else:
-                doubles.add(blake3)
-        return doubles
-
-    def restore(self, missing: Iterable[bytes]) -> bool:
-        """Publish again what a gc has removed since; see `Batch.restore`."""
-        wanted = sorted((blake3, self._kept.get(blake3, "")) for blake3 in missing)
-        if not all(name for _, name in wanted):
-            return False
-        with translated(self._root):
-            self._publish_each(wanted, set())
-        return True
-
-    def publish(self) -> None:
-        """Make the staged objects visible and durable; see `Batch.publish`."""
-        # Other threads go on staging; what they finish from here on belongs to the next publication.
-        staged = sorted(self._staged.copy().items())
-        present = self._present.copy()
-        if not staged and not present:
-            return
-        with translated(self._root):
-            if self._file_system.whole_is_cheaper(len(staged) + len(present)):
-                self._file_system.barrier()
-                self._rename(staged)
-                if staged:
-                    self._file_system.barrier()
-            else:
-                self._publish_each(staged, present)
-        self._present -= present
-        for blake3, name in staged:
-            if self._keep:
-                self._kept[blake3] = name
-            del self._staged[blake3]
-            del self._reserved[blake3]
-            self._damaged.discard(blake3)
-
-    def _publish_each(self, staged: list[tuple[bytes, str]], present: set[bytes]) -> None:
-        """The same with a sync of each file and folder, where one barrier is missing or dear."""
-        stored = [object_key(blake3) for blake3 in sorted(present)]
-        sync_each(lambda name: sync_path(name, folder=self._folder), [name for _, name in staged])
-        sync_each(self._sync_stored, stored)
-        self._rename(staged)
-        names = [*stored, *(object_key(blake3) for blake3, _ in staged)]
-        folders = sorted(
-            {folder for name in names for folder in (name[:12], name[:9], name[:6])}, key=len, reverse=True
-        )
-        sync_each(lambda name: sync_path(name, folder=self._root_descriptor, directory=True), [*folders, "."])
-
-    def _sync_stored(self, key: str) -> None:
-        # A gc may have removed it meanwhile: the caller looks for what it names under the write lock.
-        with contextlib.suppress(FileNotFoundError):
-            sync_path(key, folder=self._root_descriptor)
-
-    def _rename(self, staged: list[tuple[bytes, str]]) -> None:
-        """Give the staged files their names, in the order of their digests, which the folders follow."""
-        if len(staged) < _RENAME_ALONE:
-            self._rename_part(staged)
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        # Making folders is the dearest part of a push; two threads in distant folders take a third less.
-        half = len(staged) // 2
-        with ThreadPoolExecutor(2, thread_name_prefix="artifactstore-rename") as pool:
-            for _ in pool.map(self._rename_part, (staged[:half], staged[half:])):
-                pass
-
-    def _rename_part(self, staged: list[tuple[bytes, str]]) -> None:
-        for blake3, name in staged:
-            key = object_key(blake3)
-            damaged = blake3 in self._damaged
-            if damaged:
-                _set_aside(key, self._root_descriptor)
-            try:
-                self._give_name(name, key, replace=damaged)
-            except FileNotFoundError:
-                # The folder was there, but somebody has removed it since.
-                make_leaf(key[:12], self._root_descriptor)
-                self._give_name(name, key, replace=damaged)
-
-    def _give_name(self, name: str, key: str, *, replace: bool) -> None:
-        """Place a staged file.
-
-        Args:
-            replace: another file may stand there; never is there none in between, since another batch
-                may have mended the object and its call have answered.
-        """
-        if self._keep and not replace:
-            # An equal object may be there already.
-            with contextlib.suppress(FileExistsError):
-                os.link(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
-            return
-        if self._keep:
-            second = f"{name}-{next(self._numbers)}"
-            os.link(name, second, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            name = second
-        os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
-
-
-def _set_aside(key: str, root: int | None) -> None:
-    """Keep a damaged object under a second name for those who will ask how it came about.
-
-    That name is durable before the first one is given to other bytes: no power cut takes both.
-    """
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(_SET_ASIDE, 0o700, dir_fd=root)
-    kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
-    _log.warning("object %s is damaged; set aside as %s", key, kept)
-    try:
-        os.link(key, kept, src_dir_fd=root, dst_dir_fd=root, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        # A folder, or a file of another user, can only be moved.
-        os.rename(key, kept, src_dir_fd=root, dst_dir_fd=root)
-    for folder in (_SET_ASIDE, "."):
-        sync_path(folder, folder=root, directory=True)
+            super().close()
 
 
 def _sorted_names(folder: str) -> list[str]:
@@ -496,18 +348,6 @@ def _sorted_names(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _remove_folder(path: str) -> None:
-    """Remove a staging folder, which holds files and the folders of worker processes."""
-    with os.scandir(path) as entries:
-        found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_folder in found:
-        if is_folder:
-            _remove_folder(name)
-        else:
-            os.unlink(name)
-    os.rmdir(path)
 
 
 @contextlib.contextmanager
@@ -521,7 +361,7 @@ def _abandoned(path: str) -> Iterator[bool]:
     else:
         yield True
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def _read_marker(root: str) -> bytes:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import itertools
 import os
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,14 @@ from artifactstore.digest import Hasher, digest_pair, object_key
 from artifactstore.objects.backend import Staged
 from artifactstore.objects.failures import translated
 from artifactstore.objects.files import write_new, write_stream
+from artifactstore.objects.local_layout import is_object
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from artifactstore.digest import Buffer
     from artifactstore.objects.backend import Fill
 
-STAGING = "tmp"  # the folder of an object root in which batches have theirs
 _OBJECT_MODE = 0o400  # read-only: an object is never written again
 
 
@@ -29,11 +30,13 @@ class StagingElsewhere:
 
     Args:
         descriptors: open folders, by the same numbers there.
-        arguments: of `staging_elsewhere`; plain values.
+        arguments: plain values.
+        function: `module:name` of what is called there with the descriptor of the source and the arguments.
     """
 
     descriptors: tuple[int, ...]
-    arguments: tuple[str, int, int, tuple[bytes, ...]]
+    arguments: tuple[object, ...]
+    function: str = "artifactstore.ingest:staging_worker"
 
 
 def staging_elsewhere(root: str, root_descriptor: int, folder: int, distrusted: tuple[bytes, ...]) -> Staging:
@@ -103,7 +106,9 @@ class Staging:
         self._staged[digests.blake3] = name
         return Staged(digests, size, new=True)
 
-    def stage_stream(self, fill: Fill, *, expected: int = 0) -> Staged:
+    def stage_stream(
+        self, fill: Fill, *, expected: int = 0, again: Callable[[], Fill] | None = None
+    ) -> Staged:
         """Take bytes of any length; see `Batch.stage_stream`."""
         hasher = Hasher()
         name = f"{self._prefix}stream-{next(self._numbers)}"
@@ -131,6 +136,19 @@ class Staging:
         self._staged[digests.blake3] = reserved
         return Staged(digests, size, new=True)
 
+    def reuse(self, wanted: Sequence[tuple[bytes, int]]) -> set[bytes]:
+        """Which of these objects need not be staged; see `Batch.reuse`."""
+        there = set()
+        with translated(self._root):
+            for blake3, size in wanted:
+                with contextlib.suppress(FileNotFoundError):
+                    key = object_key(blake3)
+                    status = os.stat(key, dir_fd=self._root_descriptor, follow_symlinks=False)
+                    if is_object(status, size) and blake3 not in self._distrusted:
+                        there.add(blake3)
+        self._present |= there
+        return there
+
     def hand_over(self, *, remember: int) -> tuple[dict[bytes, str], tuple[bytes, ...], tuple[bytes, ...]]:
         """What was staged since the last time, for `LocalBatch.adopt`.
 
@@ -151,11 +169,12 @@ class Staging:
             return None
         key = object_key(blake3)
         status = None
-        try:
-            status = os.stat(key, dir_fd=self._root_descriptor, follow_symlinks=False)
-        except FileNotFoundError:
-            # Here and not with the names, since several processes stage, but one gives names.
-            self._make_folder_of(key)
+        with translated(self._root):
+            try:
+                status = os.stat(key, dir_fd=self._root_descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                # Here and not with the names, since several processes stage, but one gives names.
+                self._make_folder_of(key)
         trusted = is_object(status, size) and blake3 not in self._distrusted
         if trusted and not self._keep:
             self._present.add(blake3)
@@ -169,14 +188,8 @@ class Staging:
     def _make_folder_of(self, key: str) -> None:
         folder = key[:12]
         if folder not in self._known_folders:
-            with translated(self._root):
-                make_leaf(folder, self._root_descriptor)
+            make_leaf(folder, self._root_descriptor)
             self._known_folders.add(folder)
-
-
-def is_object(status: os.stat_result | None, size: int) -> bool:
-    """Whether what stands in the place of an object can be it, as far as that is seen without reading."""
-    return status is not None and stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
 def make_leaf(folder: str, root: int) -> None:

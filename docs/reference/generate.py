@@ -25,16 +25,27 @@ from artifactstore import errors, registry
 from artifactstore.app import build_registry
 from artifactstore.cli import exit_codes
 from artifactstore.cli.application import application, run
+from artifactstore.httpapi import refusals
+from artifactstore.httpapi.routes import BYTES
+from artifactstore.httpapi.schemas import schemas
+from artifactstore.httpapi.table import ROUTES
+from artifactstore.interop.ci import CiRun, describe_run, push_from_ci
+from artifactstore.interop.ci_gate import GateResult, KindResult, judge
+from artifactstore.interop.filesystem import ArtifactFileSystem
+from artifactstore.interop.git import RecordedCommit, record_commit
+from artifactstore.interop.git_hooks import Hook, install_hook, uninstall_hook
+from artifactstore.interop.git_repository import Commit, Repository
 from artifactstore.lifecycle.fsck import Finding
 from artifactstore.lifecycle.gc import PlannedPackage
 from artifactstore.lifecycle.orphans import Orphan
 from artifactstore.lifecycle.repair import Healed, Unhealed
 from artifactstore.lifecycle.verify import Failure
 from artifactstore.manifest import decode
-from artifactstore.settings import variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from artifactstore.httpapi.routes import Route
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- generated: begin", "<!-- generated: end -->"
@@ -48,16 +59,48 @@ IN_USE = (
     "ARTIFACTSTORE_LOG_LEVEL",
     "ARTIFACTSTORE_LOG_FORMAT",
     "ARTIFACTSTORE_NO_PROGRESS",
+    "ARTIFACTSTORE_AUTH_TOKENS",
+    "ARTIFACTSTORE_ANON_READ",
     "ARTIFACTSTORE_API_URL",
+    "ARTIFACTSTORE_API_TOKEN",
+    "ARTIFACTSTORE_GUIDE_BOARD_SCHEMA",
     "ARTIFACTSTORE_RETENTION_CONFIG_PATH",
     "ARTIFACTSTORE_RETENTION_SWEEP_INTERVAL_SECONDS",
     "ARTIFACTSTORE_STORAGE_BACKENDS",
     "ARTIFACTSTORE_STORAGE_DEFAULT_BACKEND",
+    "ARTIFACTSTORE_STORAGE_BACKEND_ROUTES",
+    "ARTIFACTSTORE_S3_ENDPOINT_URL",
+    "ARTIFACTSTORE_S3_REGION",
+    "ARTIFACTSTORE_S3_BUCKET",
+    "ARTIFACTSTORE_S3_KEY_PREFIX",
+    "ARTIFACTSTORE_S3_ACCESS_KEY_REF",
+    "ARTIFACTSTORE_S3_SECRET_KEY_REF",
+    "ARTIFACTSTORE_S3_STORAGE_CLASS",
+    "ARTIFACTSTORE_S3_SSE",
+    "ARTIFACTSTORE_S3_OBJECT_LOCK",
+    "ARTIFACTSTORE_S3_MULTIPART_THRESHOLD_BYTES",
+    "ARTIFACTSTORE_S3_MULTIPART_CHUNK_BYTES",
+    "STATE_HUB_URL",
+    "STATE_HUB_WORKSTREAM_ID",
+    "STATE_HUB_TASK_ID",
 )
 
 
 # Parts of public values, which nobody makes.
 PARTS = (Failure, Finding, Healed, Orphan, PlannedPackage, Unhealed)
+
+# What programs call that record commits and CI jobs, and the values that it gives.
+DOORS = (
+    ArtifactFileSystem,
+    describe_run,
+    push_from_ci,
+    judge,
+    Repository,
+    record_commit,
+    install_hook,
+    uninstall_hook,
+)
+GIVEN = (CiRun, Commit, GateResult, Hook, KindResult, RecordedCommit)
 
 
 # The command line
@@ -209,7 +252,7 @@ def library_page() -> Iterator[str]:
         value
         for value in public.values()
         if isinstance(value, type)
-        and value is not artifactstore.Store
+        and value not in {artifactstore.Store, artifactstore.Client}
         and not issubclass(value, artifactstore.ArtifactStoreError)
     ]
     yield "## Functions"
@@ -218,9 +261,13 @@ def library_page() -> Iterator[str]:
     yield call_section("artifactstore.manifest.decode", decode)
     yield from class_section(artifactstore.Store)
     yield from class_section(registry.Registry)
+    yield from class_section(artifactstore.Client)
     yield call_section("artifactstore.app.build_registry", build_registry)
+    yield "## Doors for other programs"
+    for call in DOORS:
+        yield call_section(f"{call.__module__}.{call.__name__}", call)
     yield "## Values"
-    for kind in sorted([*values, *PARTS], key=lambda kind: kind.__name__):
+    for kind in sorted([*values, *PARTS, *GIVEN], key=lambda kind: kind.__name__):
         yield value_section(kind)
 
 
@@ -230,15 +277,8 @@ def library_page() -> Iterator[str]:
 def settings_page() -> Iterator[str]:
     """Every variable, as the template explains it."""
     said = _template()
-    rest = [variable.name for variable in variables().values() if variable.name not in IN_USE]
     yield "## In use"
     yield _settings_table(list(IN_USE), said)
-    yield (
-        "An address of an HTTP API and the backend `s3` are refused: they are not there yet, and a setting"
-        " that is ignored would send evidence to a place where nobody expects it."
-    )
-    yield "## Read and checked, without effect yet"
-    yield _settings_table(rest, said)
 
 
 def _settings_table(names: list[str], said: dict[str, str]) -> str:
@@ -291,6 +331,53 @@ def error_classes() -> list[type[errors.ArtifactStoreError]]:
     ]
 
 
+# HTTP
+
+
+def http_page() -> Iterator[str]:
+    """Every route, as the table of routes has it, and the statuses of errors."""
+    yield "## Routes"
+    rows = ["| route | token | |", "|---|---|---|"]
+    for route in ROUTES:
+        anchor = re.sub(r"[^a-z0-9_ -]", "", f"{route.method} {route.path}".lower()).replace(" ", "-")
+        rows.append(
+            f"| [`{route.method} {route.path}`](#{anchor}) | {route.scope or 'none'} | {route.summary} |"
+        )
+    yield "\n".join(rows)
+    for route in ROUTES:
+        yield "\n\n".join(_route_blocks(route))
+    rows = ["| class | status |", "|---|---|"]
+    rows += [f"| `{kind.__name__}` | {refusals.BY_ERROR[kind]} |" for kind in error_classes()]
+    yield "## Statuses of errors\n\n" + "\n".join(rows)
+    told = (f"`{code}`: {status}" for code, status in refusals.BY_CODE.items())
+    yield "These codes have a status of their own: " + ", ".join(told) + "."
+
+
+def _route_blocks(route: Route) -> Iterator[str]:
+    yield f"### {route.method} {route.path}"
+    yield route.description or (inspect.getdoc(route.respond) or "").replace("\n", " ")
+    taken = [("query", each) for each in route.query] + [("field", each) for each in route.fields]
+    if taken:
+        rows = ["| | name | |", "|---|---|---|"]
+        rows += [f"| {place} | `{each.name}` | {each.description} |" for place, each in taken]
+        yield "\n".join(rows)
+    if route.body is not None:
+        yield f"Takes {_body_text(route)}."
+    kinds = ", ".join(f"`{kind}`" for kind in route.reply.media_types)
+    yield f"Answers {route.reply.status}{f' ({kinds})' if kinds else ''}: {route.reply.description}"
+
+
+def _body_text(route: Route) -> str:
+    if route.body == BYTES:
+        return "the bytes of a file"
+    members = schemas()[route.body]
+    names = [
+        f"`{name}`" if name in members["required"] else f"`{name}` (optional)"
+        for name in members["properties"]
+    ]
+    return f"a JSON object with {', '.join(names)}" if names else "nothing, or an empty JSON object"
+
+
 # Pages
 
 
@@ -311,6 +398,7 @@ def pages() -> dict[str, str]:
         "library.md": generated(library_page),
         "settings.md": generated(settings_page),
         "errors.md": generated(errors_page),
+        "http.md": generated(http_page),
     }
 
 

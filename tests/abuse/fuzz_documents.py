@@ -21,7 +21,7 @@ from abuse.fuzzing import Door, texts
 from artifactstore import IntegrityError, codec
 from artifactstore import manifest as manifests
 from artifactstore.export import StoredObjects, export_directory
-from artifactstore.lifecycle.gc import PLAN_TYPE, GcPlan, PlannedPackage, decode_plan
+from artifactstore.lifecycle.gc import PLAN_TYPE, GcPlan, PlannedPackage
 from artifactstore.paths import broken_rule, check_relative_path, collision_key, parents, printable
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def plan(chance: random.Random) -> bytes:
 
 def ask_plan(data: bytes) -> bool:
     """What is taken is the plan that these bytes are, and can be shown and compared."""
-    read = decode_plan(data)
+    read = GcPlan.from_bytes(data)
     assert read.to_bytes() == data
     assert PLAN_TYPE.encode() in data
     assert len(read.digest) == 32

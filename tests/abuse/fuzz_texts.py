@@ -25,7 +25,7 @@ from artifactstore.lifecycle.policy import read_policy
 from artifactstore.media_types import check_media_type
 from artifactstore.moment import format_moment, parse_moment
 from artifactstore.objects.local import MARKER, LocalBackend
-from artifactstore.scan import _compile
+from artifactstore.scan import compile_globs
 from artifactstore.setting_values import HIDDEN, mask_url
 from artifactstore.settings import load_settings, variables
 
@@ -323,7 +323,7 @@ def ask_media_type(text: str) -> bool:
 
 def ask_glob(text: str) -> bool:
     """A glob takes paths or does not; it takes no time."""
-    pattern = _compile(Selection(include=(text,)).include)
+    pattern = compile_globs(Selection(include=(text,)).include)
     assert pattern is not None
     pattern.fullmatch("a/b/" * 40 + "a" * 200)
     pattern.fullmatch(text[:300])
@@ -393,6 +393,7 @@ _COMMANDS: tuple[tuple[str, list[str]], ...] = (
     ("retention sweep --abandoned-after {}", ["30d"]),
     ("retention gc --yes --plan {}", ["plan"]),
     ("storage verify --sample {} --max-bytes {}", ["5%", "10GiB"]),
+    ("storage verify --shard {}", ["1/2"]),
     ("storage copy --from {} --to {}", ["local", "second"]),
     ("storage orphans --older-than {}", ["24h"]),
     ("config {}", ["--json"]),

@@ -12,6 +12,7 @@ from artifactstore import (
     Digest,
     InvalidInputError,
     NotFoundError,
+    RetentionPolicy,
     Selection,
     StateError,
     Store,
@@ -371,8 +372,11 @@ def test_a_number_that_cannot_be_meant(
     assert len(caught.value.message) < 200
 
 
-@pytest.mark.parametrize("budget", [{"max_seconds": math.nan}, {"sample": math.nan}, {"sample": math.inf}])
-def test_a_budget_that_is_no_number(store: Store, home: Home, budget: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "budget",
+    [{"max_seconds": math.nan}, {"sample": math.nan}, {"sample": math.inf}, {"shard": (1, math.nan)}],
+)
+def test_a_budget_that_is_no_number(store: Store, home: Home, budget: dict[str, object]) -> None:
     with home.unchanged(), refused(InvalidInputError, "invalid-input"):
         store.verify(actor="ada", **budget)  # type: ignore[arg-type]  # that is the test
 
@@ -429,6 +433,88 @@ def test_what_no_file_system_can_be_asked_for_is_no_path(
                 call()
 
 
+@pytest.mark.parametrize("value", [1.5, 86_400.0, math.nan, True, "90d", b"1"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store, package, value: store.extend_retention(package, actor="ada", until=value),
+        lambda store, package, value: store.extend_retention(package, actor="ada", by=value),
+        lambda store, _package, value: store.sweep(actor="ada", abandoned_after=value),
+        lambda store, _package, value: store.orphans(actor="ada", older_than=value),
+        lambda store, _package, value: store.verify(actor="ada", older_than=value),
+        lambda store, _package, value: store.verify(actor="ada", max_bytes=value),
+        lambda _store, _package, value: RetentionPolicy({"transient": value}),
+        lambda store, _package, value: store.list_packages(limit=value),
+        lambda store, _package, value: store.list_packages(created_after=value),
+        lambda store, _package, value: store.events(after=value),
+    ],
+    ids=[
+        *("until", "by", "abandoned", "orphans", "verified", "bytes", "policy"),
+        *("page", "created", "place in the log"),
+    ],
+)
+def test_seconds_bytes_and_instants_are_whole_numbers(
+    store: Store, home: Home, tree: Path, call: Callable[[Store, str, object], object], value: object
+) -> None:
+    package = store.push(tree, **SAID).package.package_id
+    with home.unchanged(), refused(InvalidInputError, "invalid-input"):
+        call(store, package, value)
+
+
+@pytest.mark.parametrize("budget", [{"sample": True}, {"sample": "5%"}, {"max_seconds": "1h"}])
+def test_a_share_and_a_time_are_numbers(store: Store, home: Home, budget: dict[str, Any]) -> None:
+    with home.unchanged(), refused(InvalidInputError, "invalid-input", "must be a number"):
+        store.verify(actor="ada", **budget)
+
+
+@pytest.mark.parametrize("value", [0.0, 1, "yes", b"x", [1]])
+def test_a_flag_is_true_or_false(store: Store, home: Home, tree: Path, value: Any) -> None:
+    package, other = store.push(tree, **SAID).package.package_id, store.create_package(**SAID)
+    with home.unchanged():
+        with refused(InvalidInputError, "invalid-input", "executable", type(value).__name__):
+            store.ingest_file(other, "a", b"a", executable=value, actor="ada")
+        with refused(InvalidInputError, "invalid-input", "for ever", type(value).__name__):
+            store.extend_retention(package, for_ever=value, actor="ada")
+
+
+@pytest.mark.parametrize("value", [None, 7, b"abcd", ["abcd"]])
+def test_ids_and_reasons_are_text(store: Store, home: Home, tree: Path, value: Any) -> None:
+    package = store.push(tree, **SAID).package.package_id
+    with home.unchanged():
+        for call in (
+            lambda: store.get_package(value),
+            lambda: store.explain_retention(value),
+            lambda: store.apply_hold(package, reason=value, actor="ada"),
+            lambda: store.release_hold(package, value, reason="x", actor="ada"),
+            lambda: store.copy(source=value or 0, target="local", actor="ada"),
+        ):
+            with refused(InvalidInputError, "invalid-input", "must be text"):
+                call()
+
+
+@pytest.mark.parametrize("value", [7, b"plan", "plan.cbor", {}])
+def test_a_plan_is_a_plan(store: Store, home: Home, value: Any) -> None:
+    with home.unchanged(), refused(InvalidInputError, "invalid-input", "must be a GcPlan"):
+        store.gc(actor="ada", plan=value)
+
+
+@pytest.mark.parametrize("overrides", [{"": 1}, {"Foo Bar": 1}, {7: 1}, {"x": 0}, {"x": -1}, {"x": 10**30}])
+def test_a_policy_that_is_absurd(overrides: dict[Any, Any]) -> None:
+    with refused(InvalidInputError, "invalid-input"):
+        RetentionPolicy(overrides)
+
+
+@pytest.mark.parametrize("now", [1.7e15, True, "now", None])
+def test_a_clock_tells_whole_microseconds(store: Store, home: Home, tree: Path, now: Any) -> None:
+    package = store.push(tree, **SAID).package.package_id
+    with (
+        home.unchanged(),
+        home.open(clock=lambda: now) as other,
+        refused(InvalidInputError, "invalid-input", "a clock tells", type(now).__name__),
+    ):
+        other.apply_hold(package, reason="x", actor="ada")
+
+
 def test_a_way_with_links_that_is_none() -> None:
     with refused(InvalidInputError, "invalid-input", "'ignore'"):
         Selection(symlinks="ignore")
@@ -441,7 +527,9 @@ def test_globs_are_given_as_a_sequence(globs: dict[str, Any]) -> None:
         Selection(**globs)
 
 
-@pytest.mark.parametrize("glob", ["", "/", "//", "[z-a]"])
+@pytest.mark.parametrize(
+    "glob", ["", "/", "//", "[z-a]", "./a", ".", "a/../b", "..", "a//b", "a/./*", "*/.."]
+)
 def test_a_glob_that_is_none(store: Store, home: Home, tree: Path, glob: str) -> None:
     with home.unchanged(), refused(InvalidInputError, "invalid-input", repr(glob)):
         store.push(tree, **SAID, selection=Selection(exclude=("a", glob)))

@@ -140,8 +140,12 @@ def test_a_path_that_is_no_file(home: Home, clock: FakeClock, there: str) -> Non
     else:
         make_foreign(home.root / "other.db", "CREATE TABLE t (x)")
         home.database.symlink_to("other.db")
-    with refused(AccessError, "access-denied", str(home.database)):
-        home.open()
+    if there == "folder":
+        with refused(StateError, "not-a-store", str(home.database), "it is a folder"):
+            home.open()
+    else:
+        with refused(AccessError, "access-denied", str(home.database)):
+            home.open()
     assert_degraded(home, clock, str(home.database))
 
 
@@ -493,6 +497,16 @@ def test_a_store_whose_log_has_no_beginning(home: Home, store: Store) -> None:
     store.close()
     forge(home, "type = 'v1.package.created'", sequence=1)
     with refused(IntegrityError, "integrity", "event 1 is not the creation of a store"):
+        home.open()
+
+
+def test_a_payload_that_a_damaged_page_has_lost(home: Home, store: Store) -> None:
+    store.close()
+    schema = "UPDATE sqlite_schema SET sql = replace(sql, 'payload BLOB{}', 'payload BLOB{}')"
+    home.tamper("PRAGMA writable_schema = ON", schema.format(" NOT NULL", ""))
+    forge(home, "payload = NULL", sequence=1)
+    home.tamper("PRAGMA writable_schema = ON", schema.format("", " NOT NULL"))
+    with refused(IntegrityError, "integrity", "the payload of event 1 is no bytes"):
         home.open()
 
 

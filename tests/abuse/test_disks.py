@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from crash.disks import MIB, fill, free, mounted, remount
 from store.harness import LARGE, SAID, TREE, Home, incompressible, refused, write_tree
 
-from artifactstore import AccessError, BackendError
+from artifactstore import AccessError, BackendError, check_directory
 from artifactstore.database import Database
 from artifactstore.rebuild import migrate
 from artifactstore.schema import SCHEMA_VERSION
@@ -23,42 +25,12 @@ if TYPE_CHECKING:
 
     from artifactstore import Store
 
-MIB = 1 << 20
-
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """An empty file system of 16 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def remount(disk: Path, mode: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)
-
-
-def fill(disk: Path, *, leave: int) -> Path:
-    """Use up the disk but for so many bytes."""
-    status = os.statvfs(disk)
-    ballast = disk / "ballast"
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_frsize - leave, 1))
-    return ballast
-
-
-def free(disk: Path) -> int:
-    status = os.statvfs(disk)
-    return status.f_bavail * status.f_frsize
+    with mounted(tmp_path / "disk") as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -177,18 +149,71 @@ def test_objects_on_a_read_only_disk(split: Home, disk: Path, tree: Path) -> Non
     remount(disk, "rw")
 
 
-def test_a_whole_store_on_a_read_only_disk(disk: Path, tree: Path, tmp_path: Path) -> None:
+def test_a_whole_store_on_a_read_only_disk(disk: Path, tree: Path) -> None:
     home = Home(disk / "home")
     with home.open() as store:
-        store.push(tree, **SAID)
+        package = store.push(tree, **SAID).package
     remount(disk, "ro")
-    with refused(AccessError, "access-denied", str(home.database)):
-        home.open(create=False)
+    with home.open(create=False) as store:
+        assert store.list_packages().items == (package,)
+        assert store.read_file(package.package_id, "README.md") == TREE["README.md"]
+        [finding] = store.fsck(read=True).findings
+        assert "not readable and writable" in finding.what
+        with refused(AccessError, "access-denied", str(home.database), "read-only"):
+            store.create_package(**SAID)
     with refused(AccessError, "access-denied", str(disk / "new")):
         Home(disk / "new").open()
     remount(disk, "rw")
     with home.open(create=False) as store:
         assert store.push(tree, **SAID, if_changed=True).unchanged
+
+
+def test_a_store_that_a_medium_becomes_writable_under(disk: Path, tree: Path) -> None:
+    home = Home(disk / "home")
+    home.open().close()
+    remount(disk, "ro")
+    with home.open(create=False) as store:
+        assert store.list_packages().items == ()
+        remount(disk, "rw")
+        package = store.push(tree, **SAID).package
+        assert store.list_packages().items == (package,)
+
+
+@pytest.mark.parametrize("lost", [(), ("-shm",)], ids=["all there", "without its index"])
+def test_a_crashed_store_on_a_read_only_disk(
+    split: Home, disk: Path, tree: Path, lost: tuple[str, ...]
+) -> None:
+    home = Home(disk / "home")
+    with split.open() as store:
+        store.push(tree, **SAID)
+        # As if its process had died now: what it wrote is in the write-ahead log only.
+        subprocess.run(["cp", "-a", str(split.root), str(home.root)], check=True)
+    for suffix in lost:
+        os.unlink(f"{home.database}{suffix}")
+    remount(disk, "ro")
+    if lost:
+        with pytest.raises(AccessError, match="cannot open") as caught:
+            home.open(create=False)
+        assert "-wal" in str(caught.value.hint)
+    else:
+        with home.open(create=False) as store:
+            assert store.read_file(store.list_packages().items[0].package_id, "README.md")
+    remount(disk, "rw")
+    with home.open(create=False) as store:
+        assert store.fsck(read=True).clean
+        assert len(store.list_packages().items) == 1
+
+
+def test_an_export_on_a_read_only_disk(home: Home, disk: Path, tree: Path) -> None:
+    with home.open() as store:
+        package = store.push(tree, **SAID).package
+        store.export_package(package.package_id, disk / "out")
+    remount(disk, "ro")
+    kit = disk / "out" / "ARTIFACTSTORE-AUDIT"
+    assert check_directory(kit / "manifest.cbor", disk / "out").intact
+    checker = subprocess.run([sys.executable, "-I", "-B", str(kit / "verify.py")], check=False)
+    assert checker.returncode == 0
+    remount(disk, "rw")
 
 
 def test_a_migration_that_does_not_fit_leaves_no_half_backup(

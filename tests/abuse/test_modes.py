@@ -74,8 +74,8 @@ def test_all_that_a_store_keeps_is_private(umask: int, tmp_path: Path) -> None:
         store.sweep(actor="cron")
         store.push(tree, **SAID)
         store.gc(actor="cron")
-        # While it is open there are a log, shared memory and a lock beside the database.
-        assert len(list(home.root.glob("artifactstore.db*"))) == 4
+        # While it is open there are a log, shared memory and a lock beside the database, and what was seen.
+        assert len(list(home.root.glob("artifactstore.db*"))) == 5
         for root in (home.root, home.objects, home.root / "second"):
             assert modes(root)["."] == 0o700
         (kept,) = (home.objects / "damaged").iterdir()

@@ -25,7 +25,7 @@ from artifactstore import (
     ObjectNotFoundError,
     StateError,
 )
-from artifactstore.store import STALE_AFTER
+from artifactstore.backends import STALE_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

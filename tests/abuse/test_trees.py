@@ -341,7 +341,7 @@ def test_warnings_are_counted_rather_than_listed_without_end(store: Store, tmp_p
 )
 def test_no_glob_and_no_name_keep_a_walk_busy(glob: str, path: str) -> None:
     # A pattern that tries every way to share a name out among its stars would not come back.
-    pattern = scan._compile((glob,))
+    pattern = scan.compile_globs((glob,))
     assert pattern is not None
     assert pattern.fullmatch(path) is None
     assert pattern.fullmatch(path[:-1] + "b") is not None

@@ -206,8 +206,11 @@ class Terminal:
         os.write(self._descriptor, text.encode())
 
     def interrupt(self) -> None:
-        """What Ctrl-C does."""
-        self.process.send_signal(signal.SIGINT)
+        """Ctrl-C until it ends: one in the moment before it waits for a line counts with the next."""
+        while self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE / 20)
 
     def _read(self) -> bool:
         ready, _, _ = select.select([self._descriptor], [], [], PATIENCE)

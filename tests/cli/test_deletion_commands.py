@@ -6,12 +6,13 @@ import hashlib
 import json
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from store.harness import SAID, TREE, FakeClock, Home
 
-from artifactstore.lifecycle.gc import decode_plan
+from artifactstore.lifecycle import gc
+from artifactstore.lifecycle.gc import GcPlan
 from artifactstore.moment import system_clock
 from cli.harness import PATIENCE, Program, read_line
 
@@ -57,6 +58,7 @@ def test_a_sweep_as_json(program: Program, expired: str) -> None:
     document = program.call("retention", "sweep", "--json").document
     assert list(document) == ["marked", "withdrawn", "abandoned"]
     assert document["marked"][0]["package_id"] == expired
+    assert document["marked"][0]["eligible_reason"] == "expired"
     assert document["marked"][0]["collected_plan"] is None
     (line,) = program.call("retention", "sweep", "--jsonl").lines
     assert json.loads(line) == {"marked": [], "withdrawn": [], "abandoned": []}
@@ -153,7 +155,7 @@ def test_a_plan_is_written_once_and_executed_exactly(program: Program, eligible:
         digest = planned(program, path)
         data = path.read_bytes()
         assert digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
-        assert decode_plan(data).packages[0].package_id == eligible
+        assert GcPlan.from_bytes(data).packages[0].package_id == eligible
         again = program.call("retention", "gc", "--plan-out", str(path), code=5)
         assert "exists already" in again.stderr
         assert path.read_bytes() == data
@@ -179,6 +181,8 @@ def test_a_plan_that_the_world_has_overtaken_is_refused(
     execute = ["retention", "gc", "--plan", str(path), "--yes"]
     program.call("push", str(tree), "--producer", "ci", "--subject", "app")
     assert "other packages share its bytes now" in program.call(*execute, code=5).stderr
+    dry = program.call("retention", "gc", "--plan", str(path), "--dry-run", code=5)
+    assert "other packages share its bytes now" in dry.stderr
     program.call("retention", "hold", eligible, "--reason", "dispute")
     with Home(program.directory).unchanged():
         error = json.loads(program.call(*execute, "--json", code=5).stderr)
@@ -196,9 +200,10 @@ def test_plans_that_are_none_are_refused(program: Program, eligible: str, tmp_pa
     with Home(program.directory).unchanged():
         for broken in (data[:-1], data[: len(data) // 2], b"", data + b"x", b"\xa0", b'{"plan": 1}'):
             bad.write_bytes(broken)
-            program.call(*execute, code=3)
+            assert f"the plan '{bad}' was cut or altered" in program.call(*execute, code=3).stderr
         bad.write_bytes(data.replace(b"old", b"new"))  # whole, but not what would be planned
         assert "stale" in program.call(*execute, code=5).stderr
+        assert "stale" in program.call("retention", "gc", "--plan", str(bad), "--dry-run", code=5).stderr
         bad.unlink()
         assert "No such file" in program.call(*execute, code=2).stderr
         bad.mkdir()
@@ -211,9 +216,35 @@ def test_a_plan_of_another_store_is_refused(program: Program, eligible: str, tmp
     other.call("init")
     planned(other, tmp_path / "plan")
     with Home(program.directory).unchanged():
-        execute = ["retention", "gc", "--plan", str(tmp_path / "plan"), "--yes"]
-        assert "is for the store" in program.call(*execute, code=2).stderr
+        for flag in ("--yes", "--dry-run"):
+            execute = ["retention", "gc", "--plan", str(tmp_path / "plan"), flag]
+            assert "is for the store" in program.call(*execute, code=2).stderr
     assert status(program, eligible) == "finalized"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["hold", "{}", "--reason", "dispute"], "a hold is on it"),
+        (["extend", "{}", "--forever"], "it is not due any more"),
+        (["gc", "--yes", "--actor", "cron"], "another gc, by cron, was faster"),
+    ],
+    ids=["hold", "extension", "another gc"],
+)
+def test_what_comes_between_plan_and_release_is_told(
+    program: Program, eligible: str, monkeypatch: pytest.MonkeyPatch, command: list[str], told: str
+) -> None:
+    release = gc.release
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.setattr(gc, "release", release)
+        program.spawn("retention", *(word.format(eligible) for word in command))
+        return release(*arguments)
+
+    monkeypatch.setattr(gc, "release", late)
+    answer = program.call("retention", "gc", "--yes", "--actor", "ada")
+    assert dict(answer.rows)["passed_over_count"] == "1"
+    assert answer.stderr == f"passed over: {eligible} old: {told}\n"
 
 
 # Gc: asking
@@ -244,10 +275,20 @@ def test_a_person_is_asked_and_can_agree(program: Program, eligible: str) -> Non
     assert status(program, eligible) == "garbage_collected"
 
 
+def test_nobody_is_asked_about_a_plan_that_is_stale(program: Program, eligible: str, tmp_path: Path) -> None:
+    planned(program, tmp_path / "plan")
+    program.call("retention", "hold", eligible, "--reason", "dispute")
+    with program.on_terminal("retention", "gc", "--plan", str(tmp_path / "plan")) as terminal:
+        seen = terminal.read_all()
+        assert terminal.process.wait(PATIENCE) == 5
+    assert f"{eligible} may not go any more" in seen
+    assert QUESTION not in seen
+
+
 @pytest.mark.parametrize("text", ["n\n", "\n", "yess\n", "\x04"], ids=repr)
 def test_a_person_can_decline(program: Program, eligible: str, text: str) -> None:
     with Home(program.directory).unchanged(), program.on_terminal("retention", "gc") as terminal:
-        assert "nothing was deleted" in answer(terminal, text)
+        assert "nothing was done" in answer(terminal, text)
         assert terminal.process.wait(PATIENCE) == 1
     assert status(program, eligible) == "finalized"
 

@@ -41,11 +41,29 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("argument", ["version", "--version"])
-def test_the_version_does_not_even_load_typer(argument: str) -> None:
+def test_the_version_loads_next_to_nothing(argument: str) -> None:
     statement = (
         f"sys.argv = ['artifactstore', {argument!r}]\nimport artifactstore.cli\nartifactstore.cli.main()"
     )
-    assert not imported_by(statement).intersection({*HEAVY, "typer"})
+    loaded = imported_by(statement)
+    assert "artifactstore.cli.output" in loaded  # else this test would prove nothing
+    assert not loaded.intersection({*HEAVY, "typer", "typing", "dataclasses", "contextlib", "json", "re"})
+
+
+def test_what_only_asks_a_store_loads_nothing_that_fills_or_exports_one(
+    program: Program, pushed: str
+) -> None:
+    places = [
+        f"--database={program.directory / 'artifactstore.db'}",
+        f"--root={program.directory / 'storage'}",
+    ]
+    arguments = ["show", pushed, *places]
+    loaded = imported_by(f"from artifactstore.cli.application import run\nassert run({arguments!r}) == 0")
+    assert "artifactstore.queries" in loaded  # else this test would prove nothing
+    filling = {"ingest", "scan", "seen_files", "known_files", "sources", "workers", "objects.local_batch"}
+    other = {"export", "check", "manifest", "results", "health", "rebuild", "linkage.message", "dotenv"}
+    assert not loaded.intersection(f"artifactstore.{name}" for name in filling | other)
+    assert not loaded.intersection({"ctypes", "tempfile", *HEAVY} - {"apsw"})
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["--version"], ["-q", "--version"], ["-v", "version"]])

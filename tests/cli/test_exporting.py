@@ -145,17 +145,19 @@ def test_a_manifest_must_be_named_where_there_is_no_single_kit(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"),
+    ("arguments", "code", "named"),
     [
-        (["nowhere"], 2),
-        (["nowhere", "--manifest", f"out/{KIT}/manifest.cbor"], 2),
-        (["out", "--manifest", "nowhere"], 2),
-        (["out", "--manifest", f"out/{KIT}/manifest.json"], 2),
-        (["out", "--manifest", "out/README.md"], 3),
+        (["nowhere"], 2, "nowhere"),
+        (["nowhere", "--manifest", f"out/{KIT}/manifest.cbor"], 2, "nowhere"),
+        (["out", "--manifest", "nowhere"], 2, "nowhere"),
+        (["out", "--manifest", f"out/{KIT}/manifest.json"], 2, f"out/{KIT}/manifest.json"),
+        (["out", "--manifest", "out/README.md"], 3, "out/README.md"),
     ],
 )
 def test_what_cannot_be_checked_is_refused(
-    program: Program, exported: Path, arguments: list[str], code: int
+    program: Program, exported: Path, arguments: list[str], code: int, named: str
 ) -> None:
     assert exported.is_dir()
-    assert program.call("check", *arguments, code=code).stdout == b""
+    answer = program.call("check", *arguments, code=code)
+    assert answer.stdout == b""
+    assert repr(named) in answer.stderr

@@ -132,9 +132,7 @@ def test_an_interruption_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
         ["retention", "release", "01a2", "01a2", "--reason", "x"],
         ["retention", "history", "01a2"],
         ["retention", "explain", "01a2"],
-        ["retention", "sweep"],
         ["retention", "gc", "--dry-run"],
-        ["retention", "gc", "--yes"],
         ["storage", "verify"],
         ["storage", "repair"],
         ["storage", "copy", "--from", "local", "--to", "second"],
@@ -185,6 +183,7 @@ def test_with_json_an_error_is_a_json_object(program: Program) -> None:
         (["manifest", "01a2", "--format", "cbor", "--json"], "exclude each other"),
         (["config", "--json", "--jsonl"], "exclude each other"),
         (["events", "--follow", "--json"], "followed"),
+        (["events", "--json", "--jsonl"], "exclude each other"),
         (["retention", "sweep", "--watch", "--json"], "use --jsonl"),
         (["retention", "sweep", "--abandoned-after", "soon"], "not a duration: 'soon'"),
         (["retention", "gc", "--plan", "x", "--plan-out", "y"], "exclude each other"),
@@ -198,6 +197,9 @@ def test_with_json_an_error_is_a_json_object(program: Program) -> None:
         (["storage", "verify", "--sample", "5"], "not a share"),
         (["storage", "verify", "--sample", "-1"], "not a share"),
         (["storage", "verify", "--sample", "nan"], "not a share"),
+        (["storage", "verify", "--shard", "3/2"], "not a part of so many: '3/2'"),
+        (["storage", "verify", "--shard", "0/2"], "not a part of so many"),
+        (["storage", "verify", "--shard", "half"], "not a part of so many"),
         (["storage", "verify", "--max-bytes", "0"], "not a size: '0'"),
         (["storage", "verify", "--max-bytes", "10XB"], "not a size"),
         (["storage", "verify", "--max-time", "1 hour"], "not a duration"),
@@ -226,14 +228,33 @@ def test_tracebacks_are_for_those_who_ask_twice(program: Program) -> None:
     assert "Traceback" in program.call("-v", "list", "-v", code=10).stderr
 
 
-@pytest.mark.parametrize(
-    "command", [["list"], ["init"], ["health"], ["push", ".", "--producer", "p", "--subject", "s"]]
-)
-def test_an_api_url_is_not_silently_ignored(
+LOCAL_COMMANDS = [
+    ["init"],
+    ["migrate"],
+    ["replay"],
+    ["fsck"],
+    ["storage", "verify"],
+    ["storage", "repair"],
+    ["storage", "copy", "--from", "a", "--to", "b"],
+    ["storage", "orphans"],
+]
+
+
+@pytest.mark.parametrize("command", LOCAL_COMMANDS, ids=" ".join)
+def test_what_works_on_a_store_of_this_machine_does_not_ignore_an_api(
     program: Program, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     monkeypatch.setenv("ARTIFACTSTORE_API_URL", "http://127.0.0.1:8000")
-    assert "cannot work through HTTP" in program.call(*command, code=2).stderr
+    assert "ARTIFACTSTORE_API_URL (environment) names an API" in program.call(*command, code=2).stderr
+    assert not program.directory.exists()
+
+
+@pytest.mark.parametrize("command", [["list"], ["push", ".", "--producer", "p", "--subject", "s"]])
+def test_a_store_and_an_api_are_not_both_named(
+    program: Program, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setenv("ARTIFACTSTORE_API_URL", "http://127.0.0.1:8000")
+    assert "--database and --root name a store" in program.call(*command, code=2).stderr
     assert not program.directory.exists()
 
 

@@ -33,6 +33,7 @@ def test_a_part_of_the_log(program: Program, pushed: str) -> None:
     lines = program.call("events").lines
     assert program.call("events", "--after", "3", "--limit", "2").lines == lines[3:5]
     assert program.call("events", "--after", str(len(lines))).lines == []
+    assert program.call("events", "--jsonl").lines == lines
     program.call("events", "--after", "-1", code=2)
     program.call("events", "--limit", "0", code=2)
     program.call("events", "--after", "9" * 30, code=2)

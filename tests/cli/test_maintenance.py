@@ -60,6 +60,47 @@ def test_migrate_rebuilds_an_older_store_after_a_backup(program: Program, pushed
     assert program.call("files", pushed).stdout == files
 
 
+def test_backup_writes_a_database_that_works(program: Program, pushed: str) -> None:
+    copy = program.directory / "copy.db"
+    answer = program.call("backup", str(copy))
+    highest = str(len(program.call("events").lines))
+    assert answer.rows == [
+        ["path", str(copy)],
+        ["size", str(copy.stat().st_size)],
+        ["highest_sequence", highest],
+    ]
+    assert f"copy the objects: all of {program.settings['ARTIFACTSTORE_STORAGE_LOCAL_ROOT']}" in answer.stderr
+    files = program.call("files", pushed).stdout
+    assert program.call("--database", str(copy), "files", pushed).stdout == files
+    document = program.call("backup", str(program.directory / "second.db"), "--json").document
+    assert document == {
+        "path": str(program.directory / "second.db"),
+        "size": copy.stat().st_size,
+        "event_count": int(highest),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "mention"),
+    [
+        ("taken.db", 5, "exists already"),
+        ("nowhere/copy.db", 2, "there is no folder"),
+        ("-", 2, "cannot go to stdout"),
+    ],
+)
+def test_backup_refuses_names(
+    program: Program, pushed: str, monkeypatch: pytest.MonkeyPatch, name: str, code: int, mention: str
+) -> None:
+    assert pushed
+    monkeypatch.chdir(program.directory)
+    (program.directory / "taken.db").touch()
+    before = entries(program.directory)
+    assert mention in program.call("backup", name, code=code).stderr
+    assert entries(program.directory) == before
+    program.call("--database", str(program.directory / "none.db"), "backup", "copy.db", code=10)
+    assert entries(program.directory) == before
+
+
 def test_a_newer_store_is_refused(program: Program, pushed: str) -> None:
     assert pushed
     Home(program.directory).tamper("PRAGMA user_version = 99")

@@ -112,7 +112,7 @@ def test_holds_that_are_refused(program: Program, collected: str, pushed: str) -
         assert "Missing option '--reason'" in program.call("retention", "hold", pushed, code=2).stderr
         unknown = "01930000-0000-7000-8000-000000000000"
         assert f"no hold {unknown}" in program.call(*release, unknown, "--reason", "x", code=4).stderr
-        assert "not the id of a hold" in program.call(*release, "mine", "--reason", "x", code=2).stderr
+        assert "not a hold id" in program.call(*release, "mine", "--reason", "x", code=2).stderr
         assert (
             "no hold"
             in program.call("retention", "release", collected, known, "--reason", "x", code=4).stderr
@@ -166,7 +166,12 @@ def test_explain_says_it_in_words(program: Program, expired: str, pushed: str) -
     assert record["hold"].startswith(f"{held} since ")
     assert record["sweep_would"] == "withdraw its eligibility: a hold is on it"
     assert record["gc_would"] == "keep it: a hold is on it"
+    assert "extended" not in record
+    program.call("retention", "extend", expired, "--forever", "--reason", "dispute", "--actor", "ada")
+    record = dict(program.call("retention", "explain", expired).rows)
+    assert record["extended"].endswith("Z by ada: dispute")
     document = program.call("retention", "explain", expired, "--json").document
+    assert document["extension"] == record["extended"]
     assert document["state"]["hold_count"] == 1
     assert document["holds"][0]["hold_id"] == held
     assert document["gc"] == record["gc_would"]
@@ -178,7 +183,7 @@ def test_show_tells_retention_and_verification(program: Program, pushed: str) ->
     assert document["verification"]["failed_count"] == 0
     written = document["verification"]["oldest_at"]
     assert list(document["retention"]) == [
-        "rule", "expiry", "holds", "eligible_at", "eligible_reason", "eligible_by",
+        "rule", "expiry", "extension", "holds", "eligible_at", "eligible_reason", "eligible_by",
         "collected_at", "collected_by", "collected_plan",
     ]  # fmt: skip
     program.call("storage", "verify", "--package", pushed)
@@ -232,9 +237,10 @@ def test_a_bad_policy_is_refused_with_file_and_line(
     policy = tmp_path / "policy.toml"
     policy.write_text(text)
     monkeypatch.setenv("ARTIFACTSTORE_RETENTION_CONFIG_PATH", str(policy))
-    error = program.call("list", code=2).stderr
-    assert str(policy) in error
-    assert f"{policy}:{line}" in error or f"line {line}" in error
+    for command in ("list", "health"):
+        error = program.call(command, code=2).stderr
+        assert str(policy) in error
+        assert f"{policy}:{line}" in error or f"line {line}" in error
 
 
 def test_a_policy_decides_for_new_packages_only(

@@ -68,6 +68,7 @@ def test_a_verify_of_whole_objects(program: Program, pushed: str) -> None:
         (["--max-bytes", "1GiB", "--max-time", "1h"], OBJECT_COUNT),
         (["--older-than", "30d"], OBJECT_COUNT),  # none was ever read
         (["--sample", "100%"], OBJECT_COUNT),
+        (["--shard", "1/1"], OBJECT_COUNT),
         (["--failed-only"], 0),
         (["--backend", "local"], OBJECT_COUNT),
     ],
@@ -114,7 +115,7 @@ def test_damage_is_listed_with_the_packages_that_it_hurts(program: Program, push
     ]
     health = program.call("health", code=1).document
     assert "damaged objects in backend local: 1" in health["backend"]["reasons"][0]
-    assert "1 locations" in program.call("show", pushed).text
+    assert "1 location;" in program.call("show", pushed).text
     assert "damaged" in program.seen("storage", "verify", code=3)
 
 
@@ -240,6 +241,25 @@ def test_health_looks_at_further_backends(program: Program, pushed: str, second:
     assert pushed
 
 
+def test_a_backend_that_is_not_configured_is_told(
+    program: Program, expired: str, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.call("storage", "copy", "--from", "local", "--to", "off-site")
+    monkeypatch.delenv("ARTIFACTSTORE_STORAGE_URL_OFF_SITE")
+    assert program.call("health").document["warnings"] == [
+        "backend off-site holds objects and is not configured"
+    ]
+    ((part, what),) = program.call("fsck", code=3).rows
+    assert (part, what) == ("objects", f"backend off-site is not configured; objects in it: {OBJECT_COUNT}")
+    program.call("retention", "sweep")
+    answer = program.call("retention", "gc", "--yes")
+    assert dict(answer.rows)["removed_count"] == str(OBJECT_COUNT)
+    assert answer.stderr.startswith(f"{OBJECT_COUNT} objects not removed: the backend is not there")
+    monkeypatch.setenv("ARTIFACTSTORE_STORAGE_URL_OFF_SITE", second.as_uri())
+    answer = program.call("retention", "gc", "--yes")
+    assert (dict(answer.rows)["removed_count"], answer.stderr) == (str(OBJECT_COUNT), "")
+
+
 def test_config_shows_further_backends(program: Program, second: Path) -> None:
     rows = {row[0]: row[1:] for row in program.call("config").rows}
     assert rows["ARTIFACTSTORE_STORAGE_URL_OFF_SITE"] == [second.as_uri(), "environment"]
@@ -311,8 +331,12 @@ def test_a_person_is_asked_before_orphans_go(program: Program, pushed: str) -> N
             terminal.type(text)
             terminal.read_all()
             assert terminal.process.wait(PATIENCE) == code
-        assert "about to delete 1 object that no location names, 9 B" in terminal.text
+        assert "about to delete 1 object that no location names, 9 B, and 0 dead" in terminal.text
         assert path.exists() is (code == 1)
+    with program.on_terminal("storage", "orphans", "--delete") as terminal:
+        assert "0 orphans" in terminal.read_all()
+        assert terminal.process.wait(PATIENCE) == 0
+    assert "go on?" not in terminal.text
 
 
 def test_a_location_without_an_object_is_a_finding(program: Program, pushed: str) -> None:

@@ -1,26 +1,47 @@
 """The calls that change something, one row each: every drill runs every row under its fault.
 
 To add a call: write what must be there before, the call itself, and how to see that all of it happened, and
-add one line to `CALLS`. Calls with S3, over HTTP or of the producers get their rows here too.
+add one line to `CALLS`, to `HOOKS` if git runs too, or to `ROUTES` if a server does. With their
+objects on S3 the same rows are drilled in `s3.test_drills`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import subprocess
+import threading
+from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
-from lifecycle.harness import DAY, MICROSECONDS, SECOND, flip
-from store.harness import LARGE, SAID, START, FakeClock, Home, incompressible, write_tree
+from interop.runs import write_run
+from lifecycle.harness import SECOND
+from store.harness import LARGE, SAID, START, incompressible, write_tree
 
-from artifactstore import ArtifactStoreError, Store, events
-from artifactstore.database import BUSY_TIMEOUT, Database
-from artifactstore.digest import digest_pair, object_key
-from artifactstore.rebuild import migrate
+from artifactstore import (
+    ArtifactStoreError,
+    BackendError,
+    Digest,
+    LinkageRequest,
+    NotFoundError,
+    events,
+)
+from artifactstore.database import Database
+from artifactstore.digest import digest_pair
+from artifactstore.httpapi import make_server
+from artifactstore.interop.git import PACKAGE_LINE, record_commit
+from artifactstore.interop.git_hooks import KEPT as SUFFIX
+from artifactstore.interop.git_hooks import POST_COMMIT, install_hook, uninstall_hook
+from artifactstore.interop.git_repository import Repository
+from artifactstore.interop.guide_board import ingest_run
+from artifactstore.known_files import KnownFile
+from artifactstore.rebuild import migrate, replay
 from artifactstore.schema import SCHEMA_VERSION
+from crash.place import Place, flipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from artifactstore import Store
 
 KEPT = {"kept/report.txt": b"acknowledged before the fault\n", "shared.log": b"the same bytes\n" * 50}
 TREE = {
@@ -30,86 +51,6 @@ TREE = {
     "empty": b"",
 }
 LARGE_SIZE = LARGE + 4097  # bytes: streamed through the ring, with a last sector that is not whole
-_LATER = 60 * MICROSECONDS  # a process that opens the store again does so later than the one before it
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a drill happens: a store with two backends, trees to push, and a clock that goes on in a file.
-
-    Everything lies below one folder, which a drill may copy, mount or throw away.
-
-    Args:
-        busy_timeout: seconds that its writers wait for each other.
-        now: what the clock says in a place that is `still`.
-        notes: the ids that it remembers.
-    """
-
-    root: Path
-    busy_timeout: float = BUSY_TIMEOUT
-    now: int | None = None
-    notes: dict[str, str] = field(default_factory=dict, compare=False)
-
-    @property
-    def home(self) -> Home:
-        """The store's own place."""
-        return Home(self.root / "home")
-
-    @property
-    def tree(self) -> Path:
-        """The directory that is pushed."""
-        return self.root / "tree"
-
-    @property
-    def second(self) -> Path:
-        """The root of the other backend; to sync the name of one makes nothing of the other durable."""
-        return self.root / "elsewhere" / "second"
-
-    def open(self, *, create: bool = False, days: float = 0) -> Store:
-        """The store, at a moment after all earlier ones.
-
-        Args:
-            days: how far to move the clock first, for this opening and all later ones.
-        """
-        return Store.open(
-            self.home.database,
-            self.home.objects,
-            further={SECOND: self.second},
-            create=create,
-            clock=self.clock(days=days),
-            busy_timeout=self.busy_timeout,
-        )
-
-    def clock(self, *, days: float = 0) -> FakeClock:
-        """A clock that stands after all earlier ones; see `open`."""
-        if self.now is not None:
-            return FakeClock(self.now)
-        said = self.root / "now"
-        now = int(said.read_text()) if said.exists() else START
-        now += _LATER + round(days * DAY * MICROSECONDS)
-        said.write_text(str(now))
-        return FakeClock(now)
-
-    def still(self, *, days: float = 0) -> Place:
-        """The same place, its clock moved and its notes read: a call then touches nothing but the store."""
-        notes = {path.name.removeprefix("id-"): path.read_text() for path in self.root.glob("id-*")}
-        return replace(self, now=self.clock(days=days).now, notes=notes)
-
-    def note(self, name: str, value: str) -> None:
-        """Remember an id for those who come later."""
-        (self.root / f"id-{name}").write_text(value)
-
-    def noted(self, name: str) -> str:
-        """What was remembered."""
-        return self.notes.get(name) or (self.root / f"id-{name}").read_text()
-
-    def has_noted(self, name: str) -> bool:
-        """Whether there is something to remember."""
-        return (self.root / f"id-{name}").exists()
-
-    def object(self, data: bytes, *, second: bool = False) -> Path:
-        """Where these bytes lie as an object."""
-        return (self.second if second else self.home.objects) / object_key(digest_pair(data).blake3)
 
 
 @dataclass(frozen=True)
@@ -212,8 +153,7 @@ def is_left_over(finding: str, row: ChangingCall) -> bool:
 
 def damage_is_kept(place: Place) -> bool:
     """Damaged bytes are evidence too: they lie where they were, or aside."""
-    paths = (place.object(TREE["a/new.json"]), *(place.home.objects / "damaged").glob("*"))
-    return place.noted("damaged") in [path.read_text() for path in paths if path.is_file()]
+    return flipped(TREE["a/new.json"]) in (place.stored(TREE["a/new.json"]), *place.set_aside())
 
 
 # What the rows do
@@ -249,15 +189,11 @@ def _eligible(place: Place, store: Store) -> None:
 
 
 def _orphaned(place: Place, store: Store) -> None:
-    orphan = place.object(b"nobody's")
-    orphan.parent.mkdir(parents=True, exist_ok=True)
-    orphan.write_bytes(b"nobody's")
+    place.put(b"nobody's", b"nobody's")
 
 
 def _flip(place: Place) -> None:
-    damaged = place.object(TREE["a/new.json"])
-    flip(damaged)
-    place.note("damaged", damaged.read_text())
+    place.put(TREE["a/new.json"], flipped(TREE["a/new.json"]))
 
 
 def _damaged(place: Place, store: Store) -> None:
@@ -267,9 +203,14 @@ def _damaged(place: Place, store: Store) -> None:
 
 def _repairable(place: Place, store: Store) -> None:
     _pushed(place, store)
-    store.copy(source="local", target=SECOND, actor="ada")
+    store.copy(source=place.first, target=SECOND, actor="ada")
     _flip(place)
     assert store.verify(actor="scrub").failures
+
+
+def _repair(_place: Place, store: Store) -> None:
+    if store.repair(actor="ada").unhealed:
+        raise BackendError("repair says so of what it cannot heal; here that is a refusal")
 
 
 def _is_old(place: Place, store: Store) -> None:
@@ -307,6 +248,35 @@ def _push(place: Place, store: Store, **further: Any) -> object:
     return store.push(place.tree, **SAID, idempotency_key="push-1", **further)
 
 
+def _register(_place: Place, store: Store) -> object:
+    schema: dict[str, Any] = {"type": "object", "x-required-files": [{"path": "*.html"}]}
+    return store.register_metadata_schema("run.v1", schema, actor="ada")
+
+
+TOLD = LinkageRequest("WS-1", None, verdict="passed", counts={"total": 2})
+
+
+def _linked(place: Place, store: Store) -> None:
+    _pushed(place, store)
+    place.note("link", store.request_linkage(place.noted("package"), TOLD, actor="ada").link_id)
+
+
+def _has_run(place: Place, _store: Store) -> None:
+    write_run(place.root / "run")
+
+
+def _ingest_run(place: Place, store: Store) -> object:
+    return ingest_run(store, place.root / "run", actor="ada", workstream_id="WS-1")
+
+
+def _is_ingested(_place: Place, store: Store) -> bool:
+    """The run is a finalized package, and its message waits: both or neither."""
+    packages = len(store.list_packages(producer="guide-board", status="finalized").items)
+    messages = len(store.list_linkages(undelivered=True))
+    assert packages == messages <= 1, f"{packages} packages of the run, {messages} messages about it"
+    return packages == 1
+
+
 def _of_subject(store: Store, status: str = "finalized") -> int:
     return len(store.list_packages(subject=SAID["subject"], status=status).items)
 
@@ -314,15 +284,26 @@ def _of_subject(store: Store, status: str = "finalized") -> int:
 def _is_copied(place: Place, store: Store) -> bool:
     locations = len(TREE) + len(KEPT) + 2  # with the manifests
     return _logged(store, events.LOCATION_ADDED) == locations and all(
-        place.object(data, second=True).exists() for data in (*TREE.values(), *KEPT.values())
+        place.stored(data, second=True) == data for data in (*TREE.values(), *KEPT.values())
     )
+
+
+def _is_backed_up(place: Place, store: Store) -> bool:
+    """What bears the name of a backup is a whole one."""
+    if not place.backup.exists():
+        return False
+    database = Database(str(place.backup))
+    try:
+        return replay(database, check=True).event_count == len(store.events())
+    finally:
+        database.close()
 
 
 def _is_collected(place: Place, store: Store) -> bool:
     return (
         _status(place, store) == "garbage_collected"
         and _logged(store, events.OBJECT_DELETED) > 0
-        and not place.object(TREE["a/new.json"]).exists()
+        and place.stored(TREE["a/new.json"]) is None
     )
 
 
@@ -335,6 +316,116 @@ def _has_history(word: str) -> Callable[[Place, Store], bool]:
         return any(word in event.type for event in store.retention_history(place.noted("package")))
 
     return happened
+
+
+UPLOADED = b"sent in parts\n" * 1000
+
+
+def _session(place: Place, store: Store, *, sent: bytes = b"") -> None:
+    """An upload session of an open package, with what has been sent."""
+    _package(place, store)
+    place.note("upload", store.uploads().create(place.noted("package"), "sent", owner="ci").upload_id)
+    if sent:
+        _append(place, store, sent)
+
+
+def _append(place: Place, store: Store, data: bytes = UPLOADED) -> object:
+    """What a client does that does not know how far it is: it asks, and goes on from there."""
+    uploads, upload_id = store.uploads(), place.noted("upload")
+    offset = uploads.get(upload_id, owner="ci").offset
+    halves = (data[offset : len(data) // 2], data[max(offset, len(data) // 2) :])
+    return uploads.append(upload_id, halves, offset=offset, owner="ci")
+
+
+def _sent(place: Place, store: Store) -> int:
+    """How many bytes of the session are acknowledged; the bytes themselves are those that were sent."""
+    try:
+        offset = store.uploads().get(place.noted("upload"), owner="ci").offset
+    except NotFoundError:
+        return -1
+    part = place.uploads / f"{place.noted('upload')}.part"
+    assert not offset or part.read_bytes()[:offset] == UPLOADED[:offset]
+    return offset
+
+
+def _known_file() -> KnownFile:
+    """One whose bytes are there, in another package."""
+    return KnownFile("known.log", Digest("blake3", digest_pair(KEPT["shared.log"]).blake3))
+
+
+def _begin(place: Place, store: Store) -> object:
+    return store.uploads().create(place.noted("package"), "sent", owner="ci", idempotency_key="u")
+
+
+def _has_begun(place: Place, _store: Store) -> bool:
+    """One session, whole; what a crash leaves of one has another name."""
+    return len(list(place.uploads.glob("*.json"))) == 1
+
+
+def _is_uploaded(place: Place, store: Store) -> bool:
+    return _files(place, store) == ["sent"] and store.read_file(place.noted("package"), "sent") == UPLOADED
+
+
+def _asked(place: Place, store: Store, method: str, path: str, body: bytes = b"") -> None:
+    """A request to a server of the store in this process; one that is refused raises."""
+    server = make_server(store, tokens=["ci:read+write+admin:secret"])
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        connection = HTTPConnection("127.0.0.1", server.server_port, timeout=60)
+        fields = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
+        connection.request(method, path, body, {**fields, "Idempotency-Key": place.root.name})
+        response = connection.getresponse()
+        said = response.read()
+        connection.close()
+    finally:
+        server.stop()
+        thread.join()
+    if response.status >= 400:
+        raise BackendError(f"the server answered {response.status}: {said!r}")
+
+
+_EARLIER_HOOK = "#!/bin/sh\nexit 0\n"
+_ADA = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+
+
+def _repository(place: Place, _store: Store) -> None:
+    """A repository with a commit, its evidence, and a hook of somebody else."""
+    top = write_tree(place.root / "repository", {f"reports/{name}": data for name, data in TREE.items()})
+    for command in (["init", "--quiet"], [*_ADA, "commit", "--quiet", "--allow-empty", "-m", "one"]):
+        subprocess.run(["git", *command], cwd=top, check=True)
+    hook = top / ".git/hooks" / POST_COMMIT
+    hook.write_text(_EARLIER_HOOK)
+    hook.chmod(0o755)
+
+
+def _hooked(place: Place, store: Store) -> None:
+    _repository(place, store)
+    install_hook(_checkout(place), POST_COMMIT, "reports", python="python3")
+
+
+def _checkout(place: Place) -> Repository:
+    return Repository(place.root / "repository")
+
+
+def _hooks(place: Place) -> dict[str, bool]:
+    """The hooks of the repository, and whether each is the earlier one, which must always be there."""
+    folder = place.root / "repository/.git/hooks"
+    found = {path.name: path.read_text() == _EARLIER_HOOK for path in folder.glob(f"{POST_COMMIT}*")}
+    found.pop(f"{POST_COMMIT}.sample", None)
+    assert any(found.values())
+    return found
+
+
+def _is_recorded(place: Place, store: Store) -> bool:
+    commit = _checkout(place).commit().commit_id
+    packages = store.list_packages(producer="git").items
+    assert len(packages) <= 1
+    return (
+        [line for line in _checkout(place).note(commit).splitlines() if line.startswith(PACKAGE_LINE)]
+        == [f"{PACKAGE_LINE}{package.package_id}" for package in packages]
+        != []
+    )
 
 
 @dataclass(frozen=True)
@@ -402,6 +493,30 @@ CALLS: tuple[ChangingCall, ...] = (
         lambda _p, store: _of_subject(store) == 3,
         _pushed,
     ),
+    ChangingCall("schema", _register, lambda _p, store: bool(store.list_metadata_schemas())),
+    ChangingCall(
+        "guide-board ingest", _ingest_run, _is_ingested, lambda place, _s: write_run(place.root / "run")
+    ),
+    ChangingCall(
+        "linkage requested",
+        lambda place, store: store.request_linkage(place.noted("package"), TOLD, actor="ada"),
+        lambda _p, store: bool(store.list_linkages(undelivered=True)),
+        _pushed,
+    ),
+    ChangingCall(
+        "linkage delivered",
+        lambda place, store: store.record_linkage_delivered(place.noted("link"), status=201, actor="ada"),
+        lambda _p, store: not store.list_linkages(undelivered=True) and bool(store.list_linkages()),
+        _linked,
+    ),
+    ChangingCall(
+        "linkage failed",
+        lambda place, store: store.record_linkage_failed(
+            place.noted("link"), reason="it answered 500", retry_at=START, actor="ada"
+        ),
+        lambda _p, store: [link.attempts for link in store.list_linkages()] == [1],
+        _linked,
+    ),
     ChangingCall(
         "extend",
         lambda place, store: store.extend_retention(place.noted("package"), for_ever=True, actor="ada"),
@@ -438,7 +553,7 @@ CALLS: tuple[ChangingCall, ...] = (
     ChangingCall(
         "delete orphans",
         lambda _p, store: store.orphans(actor="cron", delete=True, older_than=-(10**9)),
-        lambda place, _s: not place.object(b"nobody's").exists(),
+        lambda place, _s: place.stored(b"nobody's") is None,
         _orphaned,
     ),
     ChangingCall(
@@ -449,19 +564,188 @@ CALLS: tuple[ChangingCall, ...] = (
     ),
     ChangingCall(
         "repair",
-        lambda _p, store: store.repair(actor="ada"),
+        _repair,
         lambda place, store: store.verification(place.noted("package")).failed_count == 0,
         _repairable,
     ),
     ChangingCall(
         "copy",
-        lambda _p, store: store.copy(source="local", target=SECOND, actor="ada"),
+        lambda place, store: store.copy(source=place.first, target=SECOND, actor="ada"),
         _is_copied,
         _pushed,
     ),
     ChangingCall(
+        "ingest known",
+        lambda place, store: store.ingest_known(
+            place.noted("package"), [_known_file()], actor="ada", idempotency_key="known-1"
+        ),
+        lambda place, store: "known.log" in _files(place, store),
+        _package,
+    ),
+    ChangingCall("upload begun", _begin, _has_begun, _package),
+    ChangingCall("upload part", _append, lambda place, store: _sent(place, store) == len(UPLOADED), _session),
+    ChangingCall(
+        "upload complete",
+        lambda place, store: store.uploads().complete(place.noted("upload"), owner="ci", actor="ci"),
+        _is_uploaded,
+        lambda place, store: _session(place, store, sent=UPLOADED),
+    ),
+    ChangingCall(
+        "upload cancelled",
+        lambda place, store: store.uploads().cancel(place.noted("upload"), owner="ci"),
+        lambda place, store: _sent(place, store) < 0,
+        lambda place, store: _session(place, store, sent=UPLOADED),
+    ),
+    ChangingCall("backup", lambda place, store: store.backup(place.backup), _is_backed_up),
+    ChangingCall(
         "replay", lambda _p, store: store.replay(), lambda _p, store: store.replay(check=True).identical
     ),
 )
-ROWS = {row.name: row for row in CALLS}
+# Rows whose calls run git, too. They are killed only: what git does on a disk that fails is its own matter,
+# and what they do to the store is a push.
+HOOKS: tuple[ChangingCall, ...] = (
+    ChangingCall(
+        "git record",
+        lambda place, store: record_commit(store, _checkout(place), "reports", actor="ada"),
+        _is_recorded,
+        _repository,
+    ),
+    ChangingCall(
+        "install hook",
+        lambda place, _s: install_hook(_checkout(place), POST_COMMIT, "reports", python="python3"),
+        lambda place, _s: _hooks(place) == {POST_COMMIT: False, f"{POST_COMMIT}{SUFFIX}": True},
+        _repository,
+    ),
+    ChangingCall(
+        "uninstall hook",
+        lambda place, _s: uninstall_hook(_checkout(place), POST_COMMIT),
+        lambda place, _s: _hooks(place) == {POST_COMMIT: True},
+        _hooked,
+    ),
+)
+# Rows that go through a server, too. Its threads take turns as the system likes, so they are killed only;
+# what the calls behind the routes do on a disk that fails, their own rows show.
+ROUTES: tuple[ChangingCall, ...] = (
+    ChangingCall(
+        "HTTP create",
+        lambda place, store: _asked(
+            place, store, "POST", "/packages", b'{"name": "nightly", "producer": "ci", "subject": "app"}'
+        ),
+        lambda _p, store: _of_subject(store, "open") == 1,
+    ),
+    ChangingCall(
+        "HTTP file",
+        lambda place, store: _asked(
+            place, store, "PUT", f"/packages/{place.noted('package')}/files/new", b"new bytes"
+        ),
+        lambda place, store: _files(place, store) == ["new"],
+        _package,
+    ),
+    ChangingCall(
+        "HTTP finalize",
+        lambda place, store: _asked(place, store, "POST", f"/packages/{place.noted('package')}/finalize"),
+        lambda place, store: _status(place, store) == "finalized",
+        _filled,
+    ),
+    ChangingCall(
+        "HTTP hold",
+        lambda place, store: _asked(
+            place,
+            store,
+            "POST",
+            f"/packages/{place.noted('package')}/retention/holds",
+            b'{"reason": "case 7"}',
+        ),
+        lambda place, store: len(store.explain_retention(place.noted("package")).holds) == 1,
+        _pushed,
+    ),
+    ChangingCall(
+        "HTTP known files",
+        lambda place, store: _asked(
+            place,
+            store,
+            "POST",
+            f"/packages/{place.noted('package')}/files",
+            b'{"files": [{"relative_path": "known", "digest": "blake3:%b"}]}'
+            % digest_pair(KEPT["shared.log"]).blake3.hex().encode(),
+        ),
+        lambda place, store: _files(place, store) == ["known"],
+        _package,
+    ),
+    ChangingCall(
+        "HTTP extend",
+        lambda place, store: _asked(
+            place,
+            store,
+            "POST",
+            f"/packages/{place.noted('package')}/retention/extend",
+            b'{"forever": true}',
+        ),
+        _has_history("extended"),
+        _pushed,
+    ),
+    ChangingCall(
+        "HTTP release",
+        lambda place, store: _asked(
+            place,
+            store,
+            "POST",
+            f"/packages/{place.noted('package')}/retention/holds/{place.noted('hold')}/release",
+            b'{"reason": "closed"}',
+        ),
+        _has_history("released"),
+        _held,
+    ),
+    ChangingCall(
+        "HTTP sweep",
+        lambda place, store: _asked(place, store, "POST", "/retention/sweep"),
+        _has_history("eligible"),
+        _expiring,
+        days=2,
+    ),
+    ChangingCall(
+        "HTTP gc",
+        lambda place, store: _asked(place, store, "POST", "/retention/gc"),
+        _is_collected,
+        _eligible,
+    ),
+    ChangingCall(
+        "HTTP schema",
+        lambda place, store: _asked(
+            place, store, "POST", "/metadata-schemas", b'{"slug": "run.v1", "schema": {"type": "object"}}'
+        ),
+        lambda _p, store: bool(store.list_metadata_schemas()),
+    ),
+    ChangingCall(
+        "HTTP upload begun",
+        lambda place, store: _asked(
+            place,
+            store,
+            "POST",
+            "/uploads",
+            b'{"package": "%b", "relative_path": "sent"}' % place.noted("package").encode(),
+        ),
+        _has_begun,
+        _package,
+    ),
+    ChangingCall(
+        "HTTP upload cancelled",
+        lambda place, store: _asked(place, store, "DELETE", f"/uploads/{place.noted('upload')}"),
+        lambda place, store: _sent(place, store) < 0,
+        lambda place, store: _session(place, store, sent=UPLOADED),
+    ),
+    ChangingCall(
+        "HTTP upload part",
+        lambda place, store: _asked(place, store, "PUT", f"/uploads/{place.noted('upload')}", UPLOADED),
+        lambda place, store: _sent(place, store) == len(UPLOADED),
+        _session,
+    ),
+    ChangingCall(
+        "HTTP upload complete",
+        lambda place, store: _asked(place, store, "POST", f"/uploads/{place.noted('upload')}/complete"),
+        _is_uploaded,
+        lambda place, store: _session(place, store, sent=UPLOADED),
+    ),
+)
+ROWS = {row.name: row for row in (*CALLS, *HOOKS, *ROUTES)}
 DAMAGED = {"verify", "repair"}  # rows whose damage is planted before the call

@@ -92,7 +92,9 @@ class _Layer(apsw.VFS):
     def hit(self, call: str) -> None:
         """Count a call, and fail it if it is its turn."""
         if self.fault.is_next(call):
-            raise apsw.FullError if self.fault.error == errno.ENOSPC else apsw.IOError
+            full = self.fault.error == errno.ENOSPC
+            # With the codes that an error of SQLite's own layer has.
+            raise apsw.exceptionfor(apsw.SQLITE_FULL if full else apsw.SQLITE_IOERR)
 
     def xOpen(self, name: Any, flags: list[int]) -> _File:  # noqa: N802 - SQLite's name
         """Open a file; the connection uses the layer for all that follows."""

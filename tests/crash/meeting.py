@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from artifactstore import Store
     from artifactstore.database import Connection
     from artifactstore.events import Event
-    from crash.calls import Place
+    from crash.place import Place
 
     Happened = Callable[[Place, Store, object], bool]
 
@@ -147,7 +147,11 @@ class Pair:
         ]
         with place.open(create=self.creates) as store:
             findings = [f"{found.part}: {found.what}" for found in store.fsck(read=True).findings]
-            mended = len(acknowledged) == 2 and self.damaged is not None and is_sound(place, self.damaged)
+            mended = (
+                len(acknowledged) == 2
+                and self.damaged is not None
+                and place.stored(self.damaged) == self.damaged
+            )
             unexplained = [line for line in findings if not self._is_left_over(line, mended=mended)]
             assert not unexplained, unexplained
             self._check_kept(place, store)
@@ -188,7 +192,7 @@ class Pair:
             self._check_kept(place, store)
             for act, value in acknowledged:
                 assert act.happened(place, store, value), f"{act.name} was acknowledged and is lost later"
-            assert place.home.staged() == []
+            assert place.surplus() == []
 
 
 def _check_answer(act: Act, answer: Answer | None) -> None:
@@ -205,9 +209,3 @@ def migrated(place: Place) -> None:
             migrate(database, system_clock)
     finally:
         database.close()
-
-
-def is_sound(place: Place, data: bytes) -> bool:
-    """The object of these bytes is there and has them."""
-    path = place.object(data)
-    return path.exists() and path.read_bytes() == data

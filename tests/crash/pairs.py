@@ -2,7 +2,8 @@
 
 To add a pair: name two acts and what must be there before, and add one line to `PAIRS`. A call that is not
 an act yet becomes one with the call itself, how to see that it happened, and the refusals that may be the
-right answer because of the other one. Calls with S3 or over HTTP get their rows here too.
+right answer because of the other one. Calls over HTTP get their rows here too; with
+their objects on S3 the same rows are drilled in `s3.test_drills`.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from lifecycle.harness import SECOND, flip, truncate
+from lifecycle.harness import SECOND
 from store.harness import SAID, read_tree
 
 from artifactstore import schema
-from crash.meeting import ANY_AGE, PERMANENT, TREE, Act, Migration, OldProgram, Opening, Pair, is_sound
+from crash.meeting import ANY_AGE, PERMANENT, TREE, Act, Migration, OldProgram, Opening, Pair
+from crash.place import flipped
 
 if TYPE_CHECKING:
     from artifactstore import Store
-    from crash.calls import Place
+    from crash.place import Place
 
 TRANSIENT: dict[str, Any] = {**SAID, "retention_class": "transient"}
 
@@ -54,7 +56,7 @@ def _held_after_the_sweep(place: Place, store: Store) -> None:
 def _expired_in_both_backends(place: Place, store: Store) -> None:
     """Like `_expired`; all objects are in the second backend too."""
     place.note("gone", store.push(place.tree, **TRANSIENT).package.package_id)
-    store.copy(source="local", target=SECOND, actor="ada")
+    store.copy(source=place.first, target=SECOND, actor="ada")
     with place.open(days=2) as later:
         later.sweep(actor="cron")
 
@@ -68,28 +70,26 @@ def _copied_for_another(place: Place, store: Store) -> None:
 def _expired_and_damaged(place: Place, store: Store) -> None:
     """Like `_expired_in_both_backends`; a verify has found an object of it damaged."""
     _expired_in_both_backends(place, store)
-    flip(place.object(TREE["gone"]))
+    place.put(TREE["gone"], flipped(TREE["gone"]))
     assert store.verify(actor="scrub").failures
 
 
 def _damaged(place: Place, store: Store) -> None:
     """A verify has found an object damaged of which a second backend has a copy."""
-    store.copy(source="local", target=SECOND, actor="ada")
-    flip(place.object(TREE["shared"]))
+    store.copy(source=place.first, target=SECOND, actor="ada")
+    place.put(TREE["shared"], flipped(TREE["shared"]))
     assert store.verify(actor="scrub").failures
 
 
 def _truncated(place: Place, store: Store) -> None:
     """An object is too short, and nobody knows it yet."""
-    store.copy(source="local", target=SECOND, actor="ada")
-    truncate(place.object(TREE["shared"]))
+    store.copy(source=place.first, target=SECOND, actor="ada")
+    place.put(TREE["shared"], TREE["shared"][:-1])
 
 
 def _orphaned(place: Place, _store: Store) -> None:
     """An object lies there that no event names."""
-    orphan = place.object(TREE["gone"])
-    orphan.parent.mkdir(parents=True, exist_ok=True)
-    orphan.write_bytes(TREE["gone"])
+    place.put(TREE["gone"], TREE["gone"])
 
 
 def _open_package(place: Place, store: Store) -> None:
@@ -177,7 +177,7 @@ def _is_copied(place: Place, store: Store, _value: object) -> bool:
     """Nothing that was there before the copy is left to be copied."""
     there = [place.noted(name) for name in ("kept", "gone", "also") if place.has_noted(name)]
     return not any(
-        store.copy(source="local", target=SECOND, actor="ada", package=package).location_count
+        store.copy(source=place.first, target=SECOND, actor="ada", package=package).location_count
         for package in there
     )
 
@@ -232,7 +232,7 @@ VERIFY = Act("verify", _verify, _is_whole)
 REPAIR = Act(
     "repair", lambda _p, s: [each.failure.packages for each in s.repair(actor="ada").unhealed], _is_whole
 )
-COPY = Act("copy", lambda _p, s: s.copy(source="local", target=SECOND, actor="ada").size, _is_copied)
+COPY = Act("copy", lambda p, s: s.copy(source=p.first, target=SECOND, actor="ada").size, _is_copied)
 REPLAY = Act("replay", lambda _p, s: s.replay().identical, lambda _p, _s, identical: identical is True)
 EXPORT = Act("export", _export, lambda _p, _s, value: value == TREE, frozenset({"collected"}))
 READ = Act("read", _read, lambda _p, _s, value: value == TREE, frozenset({"collected"}))
@@ -257,7 +257,7 @@ def _one_package(_place: Place, store: Store, values: list[object]) -> None:
 
 def _is_mended(place: Place, _store: Store, values: list[object]) -> None:
     if values:
-        assert is_sound(place, TREE["shared"]), "acknowledged, but the bytes are still damaged"
+        assert place.stored(TREE["shared"]) == TREE["shared"], "acknowledged, but the bytes are still damaged"
 
 
 PAIRS: tuple[Pair, ...] = (

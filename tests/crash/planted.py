@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from artifactstore import database
-from artifactstore.objects import durability, local
+from artifactstore.objects import durability, local, local_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def _sync_only(*, folders: bool) -> Callable[[], None]:
             if directory is folders:
                 real(name, folder=folder, directory=directory)
 
-        local.sync_path = sync_path
+        local.sync_path = local_batch.sync_path = sync_path
 
     return plant
 
@@ -43,22 +43,22 @@ def _no_barrier() -> None:
 
 
 def _event_before_object() -> None:
-    publish, leave = local.LocalBatch.publish, local.LocalBatch.__exit__
+    publish, leave = local_batch.LocalBatch.publish, local_batch.LocalBatch.__exit__
 
-    def publish_at_the_end(batch: local.LocalBatch, *raised: Any) -> None:
+    def publish_at_the_end(batch: local_batch.LocalBatch, *raised: Any) -> None:
         publish(batch)
         leave(batch, *raised)
 
-    local.LocalBatch.publish = lambda _batch: None  # type: ignore[method-assign]
-    local.LocalBatch.__exit__ = publish_at_the_end  # type: ignore[method-assign]
+    local_batch.LocalBatch.publish = lambda _batch: None  # type: ignore[method-assign]
+    local_batch.LocalBatch.__exit__ = publish_at_the_end  # type: ignore[method-assign]
     local.LocalBackend.missing = lambda _backend, _wanted: []  # type: ignore[method-assign]
 
 
 def _synchronous_normal() -> None:
     connect = database.Database._connect
 
-    def lazier(opened: database.Database) -> database.Connection:
-        connection = connect(opened)
+    def lazier(opened: database.Database, **further: object) -> database.Connection:
+        connection = connect(opened, **further)
         connection.pragma("synchronous", "NORMAL")
         return connection
 

@@ -25,10 +25,12 @@ class Drill:
         self._node = request.node
         self.full: bool = request.config.getoption("--full")
         self.soak_seconds: float = request.config.getoption("--soak-seconds") or SOAK_SECONDS[self.full]
+        self._times: int = request.config.getoption("--times")
         self.random = random.Random(f"{request.config.getoption('--drill-seed')} {request.node.nodeid}")
 
     def sample(self, points: Sequence[PointT], at_most: int) -> list[PointT]:
         """All points in a full run; else so many of them, chosen by the seed, in their order."""
+        at_most *= self._times
         if self.full or len(points) <= at_most:
             return list(points)
         return [points[number] for number in sorted(self.random.sample(range(len(points)), at_most))]
@@ -60,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("drills")
     group.addoption("--full", action="store_true", help="run every point of the drills, not a sample")
     group.addoption("--soak-seconds", type=float, help="how long the soak goes on (60, or 1800 with --full)")
+    group.addoption("--times", type=int, default=1, help="so many times the points of a sample")
     group.addoption("--drill-seed", type=int, default=SEED, help="chooses the sample (%(default)s)")
 
 

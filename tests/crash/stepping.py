@@ -11,13 +11,15 @@ import os
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from artifactstore import database as databases
+from artifactstore import turns
 from artifactstore.database import Database
 from artifactstore.objects.durability import FileSystem
 from artifactstore.objects.local import LocalBackend
+from artifactstore.objects.s3.calls import S3Calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ WAITS = "waits for the write lock"
 # Names below an object root that other processes look at: objects, what was set aside, staging folders.
 _SHARED = re.compile(r"(?:^|/)(blake3/../../[0-9a-f]{64}|damaged/[^/]+|tmp/[0-9a-f]{16})$")
 _CALLS_BY_NAME = ("link", "lstat", "mkdir", "open", "rename", "rmdir", "stat", "unlink")
+_KEY = re.compile(r"(?:blake3/../../[0-9a-f]{64}|damaged/[^/]+|[^/]+)$")
 _METHODS = (
     (Database, "read"),
     (Database, "backup"),
@@ -58,12 +61,14 @@ class Steps:
             self._stop_before(owner, name)
         for name in _CALLS_BY_NAME:
             self._stop_before_shared(name)
+        self._stop_before_requests()
         self._stop_in_transactions()
         # The lock is tried again and again, with a pause in between: the pause is a stop.
         waiting = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _pause: self.stop(WAITS))
-        databases.time = waiting  # type: ignore[assignment]
+        turns.time = waiting  # type: ignore[assignment]
         # The same steps on every machine, however many cores and dirty pages it has.
         os.cpu_count = lambda: 1
+        self._one_thread()
         FileSystem.whole_is_cheaper = lambda _self, _count: True  # type: ignore[method-assign]
 
     def _stop_before(self, owner: type, name: str) -> None:
@@ -87,6 +92,25 @@ class Steps:
             return call(*arguments, **named)
 
         setattr(os, name, stopped)
+
+    def _stop_before_requests(self) -> None:
+        call = S3Calls._call_once
+
+        def stopped(calls: S3Calls, method: str, deadline: float, arguments: dict[str, Any]) -> Any:
+            found = _KEY.search(arguments.get("Key", ""))
+            self.stop(f"{method} {found[0] if found else ''}".rstrip())
+            return call(calls, method, deadline, arguments)
+
+        S3Calls._call_once = stopped  # type: ignore[method-assign]
+
+    def _one_thread(self) -> None:
+        """Let what waits for a network do one thing after the other."""
+        begin = ThreadPoolExecutor.__init__
+
+        def begun(pool: ThreadPoolExecutor, _threads: int | None = None, *further: Any, **named: Any) -> None:
+            begin(pool, 1, *further, **named)
+
+        ThreadPoolExecutor.__init__ = begun  # type: ignore[assignment, method-assign]
 
     def _stop_in_transactions(self) -> None:
         write, create = Database.write, Database.create

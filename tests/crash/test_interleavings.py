@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
-import shutil
-import traceback
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from crash.calls import Place
-from crash.interleaving import END, Schedule, all_of_two_turns, interleave, some_of_more_turns, start
+from crash.encounters import attempt, conclude, drilled, workers
+from crash.interleaving import END, Schedule
 from crash.pairs import PAIRS, ROWS
+from crash.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import ProcessPoolExecutor
     from pathlib import Path
 
     from crash.meeting import Pair
@@ -27,59 +21,20 @@ if TYPE_CHECKING:
 
 NAME = "interleavings"
 SAMPLE = 24  # schedules of a pair without --full
-TWO_TURNS = 400  # schedules of a pair with two turns in a full run: all of them, unless there are more
-MORE_TURNS = 100  # and with more than two
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one interleaving.
-
-    Args:
-        met: one call stood in its middle when the other one went on.
-        steps: what each did.
-        trouble: what was not true afterwards.
-    """
-
-    schedule: Schedule
-    met: bool
-    steps: tuple[list[str], list[str]]
-    trouble: str = ""
-
-
-def attempt(name: str, schedule: Schedule, prepared: Path) -> Outcome:
-    """One interleaving on a copy of what was prepared, in a process of the pool."""
-    pair = ROWS[name]
-    root = prepared.with_name(f"{prepared.name}-{os.getpid()}")
-    shutil.copytree(prepared, root)
-    place = Place(root)
-    steps: tuple[list[str], list[str]] = [], []
-    met, trouble = False, ""
-    try:
-        one, other = processes = start((partial(pair.one.run, place), partial(pair.other.run, place)))
-        steps = one.taken, other.taken
-        met = interleave(processes, schedule)
-        pair.check(place, (one.answer, other.answer))
-    except Exception:  # noqa: BLE001 - the test reports all of them
-        taken = [f"{act.name}: {', '.join(done)}" for act, done in zip(pair.acts, steps, strict=True)]
-        trouble = "\n".join([f"{name}: {schedule}", *taken, traceback.format_exc()])
-    shutil.rmtree(root)
-    return Outcome(schedule, met, steps, trouble)
 
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[ProcessPoolExecutor]:
-    """Processes that have everything imported and no store open, so that their forks begin at once."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context, initializer=gc.freeze) as workers:
-        yield workers
+    """One for all pairs."""
+    with workers() as running:
+        yield running
 
 
-def prepared(pair: Pair, root: Path) -> Path:
+def prepared(pair: Pair, root: Path) -> Place:
     place = Place(root / "prepared")
     place.root.mkdir()
     pair.set_up(place)
-    return place.root
+    return place
 
 
 def test_the_drill_sees_the_steps_of_a_gc(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
@@ -139,17 +94,4 @@ def test_chosen_interleavings(
 def test_every_interleaving_of_two_calls(
     pool: ProcessPoolExecutor, tmp_path: Path, drill: Drill, pair: Pair
 ) -> None:
-    root = prepared(pair, tmp_path)
-    alone = [pool.submit(attempt, pair.name, Schedule(first, ()), root).result() for first in (0, 1)]
-    assert [outcome.trouble for outcome in alone] == ["", ""]
-    one, other = (max(len(outcome.steps[number]) for outcome in alone) for number in (0, 1))
-    every = list(all_of_two_turns((one, other)))
-    some = every if len(every) <= TWO_TURNS else drill.random.sample(every, TWO_TURNS)
-    more = some_of_more_turns((one, other), drill.random, MORE_TURNS)
-    schedules = drill.sample([*some, *more], at_most=SAMPLE)
-    outcomes = list(pool.map(partial(attempt, pair.name, prepared=root), schedules))
-    troubles = [outcome.trouble for outcome in outcomes if outcome.trouble]
-    drill.count(
-        NAME, tried=len(schedules), fired=sum(outcome.met for outcome in outcomes), violations=len(troubles)
-    )
-    assert not troubles, "\n\n".join([f"{len(troubles)} of {len(schedules)} are bad", *troubles[:3]])
+    conclude(drill, NAME, drilled(pool, drill, pair, prepared(pair, tmp_path), sample=SAMPLE))

@@ -76,7 +76,9 @@ def broken_at_acknowledgement(recording: Recording, scratch: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("barrier", BARRIERS)
-@pytest.mark.parametrize("row", ["push", "gc", "delete orphans", "repair"])
+@pytest.mark.parametrize(
+    "row", ["init", "create", "finalize", "push", "gc", "delete orphans", "repair", "backup"]
+)
 def test_an_acknowledgement_waits_for_all_that_it_says(scratch: Path, row: str, barrier: str) -> None:
     recording = recorded(ROWS[row], scratch / "recorded", "--barrier", barrier)
     assert broken_at_acknowledgement(recording, scratch) == []
@@ -84,8 +86,13 @@ def test_an_acknowledgement_waits_for_all_that_it_says(scratch: Path, row: str, 
 
 @pytest.mark.parametrize(
     ("row", "last"),
-    [("init", "mkdir home"), ("create", "write home/artifactstore.db-wal"), ("ingest new file", "link")],
-    ids=["folder of the store", "commit", "object"],
+    [
+        ("init", "mkdir home"),
+        ("create", "write home/artifactstore.db-wal"),
+        ("ingest new file", "link"),
+        ("push", "rename"),
+    ],
+    ids=["folder of the store", "commit", "object", "objects of a push"],
 )
 def test_what_a_killed_process_has_not_synced_is_made_durable_by_the_next(
     scratch: Path, row: str, last: str

@@ -7,10 +7,12 @@ followed by `$ echo $?`, so that no page hides a failure.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
 import select
+import signal
 import subprocess
 from dataclasses import dataclass
 from doctest import ELLIPSIS, OutputChecker
@@ -65,6 +67,7 @@ class Shell:
             stdin=subprocess.PIPE,
             stdout=theirs,
             stderr=theirs,
+            start_new_session=True,
         )
         os.close(theirs)
 
@@ -77,7 +80,9 @@ class Shell:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.kill()
+        # With what it has started in the background.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
         os.close(self._ours)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 from blake3 import blake3
 
-from artifactstore import events, schema
+from artifactstore import codec, event_log, events, schema
 from artifactstore.events import Draft, Idempotency
 from artifactstore.lifecycle.gc import GcPlan, PlannedPackage
 from artifactstore.lifecycle.retention import DEFAULT_CLASSES, expiry
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 DAY = 86_400 * 1_000_000  # microseconds
 FIRST, SECOND = "metadata of every kind", "order of paths, executable and empty files"
+SCHEMAS: list[dict[str, Any]] = [  # versions of one schema
+    {"type": "object"},
+    {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "required": ["ü"],
+        "properties": {"ratio": {"maximum": 0.1}},
+        "x-required-files": [{"path": "*.html", "media_type": "text/html"}],
+    },
+]
 EXPIRY = MOMENT + 1_000_000 + 90 * DAY  # of the first package, which is raw-evidence
 EXTENDED = EXPIRY + 30 * DAY
 COLLECTED = EXTENDED + DAY
@@ -44,6 +54,13 @@ def package_drafts() -> Iterator[Said]:
     yield "artifactstore", MOMENT, events.store_created(store_id)
     for name, seconds in DEFAULT_CLASSES.items():
         yield "artifactstore", MOMENT, events.class_defined(name, seconds)
+    for version, body in enumerate(SCHEMAS, start=1):
+        digest = hashlib.sha256(codec.encode(body)).digest()
+        yield (
+            "ada",
+            MOMENT,
+            events.schema_registered(slug="guide-board.run.v1", version=version, digest=digest, body=body),
+        )
     for number, (name, key) in enumerate(packages, start=1):
         moment = MOMENT + number * 1_000_000
         package, files = MANIFESTS[name]
@@ -133,6 +150,25 @@ def later_drafts(said: list[Said]) -> Iterator[Said]:
         events.location_repaired(gone, **place, backend_id="local", origin="backend second"),
     )
 
+    link = numbered_id(0x300).bytes
+    message = {
+        "counts": {"total": 2, "passed": 2},
+        "verdict": "passed",
+        "package_id": MANIFESTS[SECOND][0].package_id,
+    }
+    yield (
+        "ada",
+        checked,
+        events.linkage_requested(kept, link_id=link, workstream_id="WS-1", task_id=None, message=message),
+    )
+    again = checked + 30_000_000
+    yield (
+        "ada",
+        checked,
+        events.linkage_failed(kept, link_id=link, reason="it answered 500", retry_at=again),
+    )
+    yield "ada", again, events.linkage_delivered(kept, link_id=link, status=201)
+
     holds = [numbered_id(number).bytes for number in (0x200, 0x201)]
     yield (
         "Prüferin",
@@ -144,7 +180,14 @@ def later_drafts(said: list[Said]) -> Iterator[Said]:
     yield (
         "ada",
         checked,
-        events.hold_applied(kept, hold_id=holds[1], reason="audit", authority=None, case_id=None),
+        events.hold_applied(
+            kept,
+            hold_id=holds[1],
+            reason="audit",
+            authority=None,
+            case_id=None,
+            idempotency=Idempotency("audit/hold", bytes(range(32))),
+        ),
     )
     yield "Prüferin", checked, events.hold_released(kept, hold_id=holds[0], reason="closed")
 
@@ -204,7 +247,7 @@ def example_log() -> apsw.Connection:
         connection.execute(statement)
     numbers = count(0x100)
     for actor, moment, draft in example_drafts():
-        events.append(
+        event_log.append(
             connection,
             [draft],
             actor=actor,

@@ -12,7 +12,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from artifactstore import codec, events
+from artifactstore import codec, event_log
 from artifactstore.manifest import decode
 from artifactstore.paths import broken_rule
 from format.cbor_cases import ENCODED, REFUSED_CBOR
@@ -90,7 +90,7 @@ def event_vectors() -> list[dict[str, Any]]:
     connection = example_log()
     rows = connection.execute("SELECT * FROM events ORDER BY sequence")
     found = []
-    for row, event in zip(rows, events.read(connection, after=0), strict=True):
+    for row, event in zip(rows, event_log.read(connection, after=0), strict=True):
         sequence, event_id, kind, package_id, actor, recorded_at, payload, leaf_hash = row
         envelope = [
             sequence, event_id, kind, package_id, actor, recorded_at, hashlib.sha256(payload).digest()
@@ -106,7 +106,7 @@ def event_vectors() -> list[dict[str, Any]]:
                 "payload": payload.hex(),
                 "envelope": codec.encode(envelope).hex(),
                 "leaf_hash": leaf_hash.hex(),
-                "json": events.to_json(event),
+                "json": event_log.to_json(event),
             }
         )
     return found

@@ -12,7 +12,7 @@ import apsw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifactstore import events, schema
+from artifactstore import event_log, events, schema
 from artifactstore.events import Draft, Idempotency
 from format import reference_cbor
 from format.event_cases import example_drafts
@@ -95,9 +95,11 @@ def test_each_event_is_stored_in_its_deterministic_encoding(
     batch: list[Draft], actor: str, recorded_at: int
 ) -> None:
     with a_log() as connection:
-        appended = events.append(connection, batch, actor=actor, recorded_at=recorded_at, new_id=uuid.uuid4)
+        appended = event_log.append(
+            connection, batch, actor=actor, recorded_at=recorded_at, new_id=uuid.uuid4
+        )
         rows = connection.execute(f"SELECT {COLUMNS} FROM events ORDER BY sequence").fetchall()  # noqa: S608
-        assert [event.payload for event in events.read(connection, after=0)] == [d.payload for d in batch]
+        assert [event.payload for event in event_log.read(connection, after=0)] == [d.payload for d in batch]
     for number, (row, draft, event) in enumerate(zip(rows, batch, appended, strict=True), start=1):
         assert row[0] == event.sequence == number
         assert row[2:6] == (draft.type, draft.package_id, actor, recorded_at)

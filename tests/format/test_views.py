@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from artifactstore import events, views
+from artifactstore import event_log, views
 from format import reference_cbor
 from format.event_cases import example_log
 from format.whole_life import live
@@ -24,6 +24,8 @@ ORDER = {
     "artifact_files": ["sequence"],
     "artifact_packages": ["sequence"],
     "idempotency_keys": ["idempotency_key"],
+    "linkages": ["link_id"],
+    "metadata_schemas": ["slug", "version"],
     "package_metadata": ["key", "value", "package_sequence"],
     "pending_deletions": ["blake3", "backend_id"],
     "retention_classes": ["retention_class"],
@@ -55,7 +57,7 @@ def test_the_fingerprint_of_the_example_events() -> None:
     with contextlib.closing(example_log()) as connection:
         empty = views.fingerprint(connection)
         assert empty == fingerprint(connection)
-        assert views.rebuild(connection, connection) == events.newest_sequence(connection)
+        assert views.rebuild(connection, connection) == event_log.newest_sequence(connection)
         assert views.fingerprint(connection) == fingerprint(connection) != empty
 
 

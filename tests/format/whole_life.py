@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from store.harness import SAID
 
-from artifactstore import Store
+from artifactstore import LinkageRequest, Store
 from artifactstore.digest import object_key
 
 if TYPE_CHECKING:
@@ -21,10 +21,15 @@ def live(home: Home, clock: FakeClock, tree: Path) -> Store:
     """An open store whose log has every type of event; the caller closes it."""
     second = home.root / "second"
     store = Store.open(home.database, home.objects, further={"second": second}, clock=clock)
+    store.register_metadata_schema("run.v1", {"type": "object", "required": ["ratio"]}, actor="ada")
     said = {**SAID, "name": "Prüfung", "metadata": {"ratio": 0.1, "bb": 1, "a": [None, True, {"ü": -1.5}]}}
-    store.push(tree, **said)
+    store.push(tree, **said, metadata_schema="run.v1")
     (tree / "another").write_text("only in this one")
     package = store.push(tree, **{**said, "retention_class": "transient"}, idempotency_key="run").package
+    told = LinkageRequest("WS-1", None, verdict="passed", counts={"total": 3})
+    link = store.request_linkage(package.package_id, told, actor="ada")
+    store.record_linkage_failed(link.link_id, reason="it answered 500", retry_at=clock.now, actor="ada")
+    store.record_linkage_delivered(link.link_id, status=201, actor="ada")
     store.copy(source="local", target="second", actor="ops")
     victim = home.objects / object_key(store.list_files(package.package_id).items[0].digest.value)
     victim.chmod(0o600)

@@ -1,18 +1,15 @@
-"""The benchmarks of the lifecycle run, and what they fill a store with is a store."""
+"""The benchmarks of a growing store run, and what they fill a store with is a store."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from artifactstore import Store
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -20,31 +17,46 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks 
 
 
 @pytest.fixture
-def lifecycle(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The suite, module by module."""
     monkeypatch.syspath_prepend(ROOT)
-    return importlib.import_module("benchmarks.lifecycle")
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
-def test_expiry_runs_to_its_end(lifecycle: ModuleType, tmp_path: Path) -> None:
-    findings = lifecycle.expiry(tmp_path, count=200)
+def test_a_store_that_grows_is_measured_to_its_end(benchmark: Any, tmp_path: Path) -> None:
+    findings = benchmark("many").w5(tmp_path, limit=200)
     assert {finding.what for finding in findings if finding.most is not None} == {
-        "orphans among 400 objects, beside listing them",
-        "sweep: 1% against all others",
-        "gc: 1% against all others",
+        "orphans among 396 objects, beside listing them",
     }
 
 
-def test_verify_runs_to_its_end(lifecycle: ModuleType, tmp_path: Path) -> None:
-    files = importlib.import_module("benchmarks.datasets").SmallFiles(
-        tmp_path / "small", count=20, directories=2
-    )
+def test_what_should_be_flat_is_told_beside_the_first_size(benchmark: Any) -> None:
+    findings = benchmark("many").Findings()
+    findings.flat("show", 1_000, 10.0, "us")
+    findings.flat("show", 10_000, 15.0, "us")
+    findings.flat("commits", 1_000, 300.0, "1/s", rate=True)
+    findings.flat("commits", 10_000, 150.0, "1/s", rate=True)
+    assert [(finding.ratio, finding.most is None) for finding in findings] == [
+        (1.0, True),
+        (1.5, False),
+        (1.0, True),
+        (2.0, False),
+    ]
+
+
+def test_verify_runs_to_its_end(benchmark: Any, tmp_path: Path) -> None:
+    files = benchmark("datasets").SmallFiles(tmp_path / "small", count=20, directories=2)
     files.build()
-    assert [finding.ratio is None for finding in lifecycle.verify(files, tmp_path, rounds=1)] == [True, False]
+    findings = benchmark("verifying").verify(files, tmp_path, rounds=1)
+    assert [finding.ratio is None for finding in findings] == [True, False]
 
 
-def test_the_filled_store_is_one(lifecycle: ModuleType, tmp_path: Path) -> None:
-    with Store.open(tmp_path / "life.db", tmp_path / "life", clock=lifecycle.Calendar()) as store:
-        lifecycle.fill(store, 0, 50)
+@pytest.mark.parametrize("objects", [True, False])
+def test_the_filled_store_is_one(benchmark: Any, tmp_path: Path, objects: bool) -> None:
+    filling = benchmark("filling")
+    clock = filling.Calendar()
+    with Store.open(tmp_path / "life.db", tmp_path / "life", clock=clock) as store:
+        filling.fill(store, clock, 0, 50, files=2, objects=objects)
         assert store.replay(check=True).identical
-        # The stand-ins for manifests are the only thing that is wrong with it.
-        assert {finding.part for finding in store.fsck(read=True).findings} == {"manifests"}
+        parts = {finding.part for finding in store.fsck(read=True).findings}
+        assert parts == (set() if objects else {"manifests", "objects"})

@@ -186,6 +186,27 @@ def test_a_budget_of_time_ends_it(life: Life) -> None:
     assert life.store.verify(actor="scrub", max_seconds=3600).complete
 
 
+def test_shards_are_all_objects_and_share_none(life: Life, reads: list[bytes]) -> None:
+    for number in range(20):
+        life.push({"data": b"%d" % number})
+    seen = []
+    for number in (1, 2, 3):
+        reads.clear()
+        result = life.store.verify(actor="scrub", shard=(number, 3))
+        assert result.complete
+        seen.append(set(reads))
+    assert all(seen)
+    assert sum(map(len, seen)) == len(set().union(*seen)) == 40
+    assert life.store.verify(actor="scrub", shard=(1, 1)).object_count == 40
+
+
+@pytest.mark.parametrize("shard", [(0, 3), (4, 3), (1, 0), (1, 65_537), (1, True), ("1", 3)])
+def test_what_is_no_shard(life: Life, shard: tuple[int, int]) -> None:
+    life.push({"data": CONTENT})
+    with refused(InvalidInputError, "invalid-input"):
+        life.store.verify(actor="scrub", shard=shard)
+
+
 def test_only_what_was_not_verified_for_long(life: Life) -> None:
     old = life.push(b"old")
     life.store.verify(actor="scrub")
@@ -464,7 +485,7 @@ def test_an_ingest_does_not_call_whole_what_was_found_damaged_meanwhile(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The verify comes between the moment when the push has found the object there and its commit."""
-    from artifactstore.objects.local import LocalBatch
+    from artifactstore.objects.local_batch import LocalBatch
 
     package = life.push(CONTENT)
     flip(life.path(package))

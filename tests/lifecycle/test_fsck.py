@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from artifactstore import codec, events
+from artifactstore import codec, event_log, events
 from lifecycle.harness import DAY, SECOND, delete, flip, swap, truncate
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def forge(life: Life, sequence: int, **columns: object) -> None:
         rows = connection.execute("SELECT * FROM events WHERE sequence = ?", (sequence,))
         names = [name for name, *_ in rows.get_description()]
         row = {**dict(zip(names, rows.get, strict=True)), **columns}
-    leaf = events.leaf_hash(*(row[name] for name in names[:-1]))
+    leaf = event_log.leaf_hash(*(row[name] for name in names[:-1]))
     assignments = ", ".join(f"{name} = ?" for name in columns)
     statement = f"UPDATE events SET {assignments}, leaf_hash = ? WHERE sequence = {sequence}"  # noqa: S608
     tamper(life, statement, values=(*columns.values(), leaf))
@@ -315,17 +315,21 @@ def test_fsck_of_a_store_whose_second_backend_is_not_configured(life: Life) -> N
     life.store.copy(source="local", target="second", actor="ada")
     life.store.close()
     with Store.open(life.home.database, life.home.objects, clock=life.clock) as store:
-        lines = [finding.what for finding in store.fsck().findings]
-        assert len(lines) == 2
-        assert all(line.endswith("in backend second: the backend is not configured") for line in lines)
+        line = "backend second is not configured; objects in it: 2"
+        assert [finding.what for finding in store.fsck().findings] == [line]
+        assert store.health().status == "ok"
+        assert store.health().warnings == ("backend second holds objects and is not configured",)
         # Gc cannot remove there, and says nothing false about it.
         life.tick(days=2)
         store.sweep(actor="cron")
-        assert store.gc(actor="cron").removed_count == 2
+        result = store.gc(actor="cron")
+        assert (result.removed_count, result.waiting_count) == (2, 2)
     life.store = life.open()
+    assert life.store.health().warnings == ()
     copy = life.path(package, backend="second")
     assert copy.exists()
-    assert life.store.gc(actor="cron").removed_count == 2
+    result = life.store.gc(actor="cron")
+    assert (result.removed_count, result.waiting_count) == (2, 0)
     assert not copy.exists()
 
 

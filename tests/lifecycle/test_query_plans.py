@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from artifactstore import queries
+from artifactstore import object_queries
 from artifactstore.lifecycle import gc, repair, retention, verify
 from artifactstore.lifecycle.verify import Budget
 from lifecycle.harness import SECOND, Life
@@ -64,7 +64,7 @@ PARTIAL = {"retention_due", "retention_eligible", "locations_failed"}  # hold no
 
 def growing_scans(life: Life, call: Callable[[apsw.Connection], object]) -> list[str]:
     """Scans of what grows with the store; an index that holds only candidates may be scanned."""
-    harmless = {"c", "o", "json_each", "pending_deletions", "d", "objects", "chosen", "CONSTANT"}
+    harmless = {"c", "o", "json_each", "pending_deletions", "d", "objects", "chosen", "used", "CONSTANT"}
     return [
         line
         for line in scans(life, call)
@@ -92,15 +92,17 @@ CALLS: dict[str, Callable[[Life, apsw.Connection], object]] = {
     "live locations": lambda _, c: verify.live_locations(c, bytes(32), "local"),
     "packages of an object": lambda _, c: verify.packages_of(c, bytes(32)),
     "failed ones": lambda _, c: repair._failed(c, "local"),
-    "failed objects": lambda _, c: queries.failed_objects(c, "local"),
+    "failed objects": lambda _, c: object_queries.failed_objects(c, "local"),
     "holds of an object": lambda _, c: repair._holds(c, bytes(32)),
     "history": lambda _, c: retention.history_of(c, 7),
+    "last extension": lambda _, c: retention._last_extension(c, 7),
     "holds": lambda _, c: retention.holds_of(c, 7),
     "state": lambda _, c: retention.state_of(c, 7),
-    "health": lambda _, c: queries.backend_verification(c, "local"),
-    "verification of a package": lambda _, c: queries.package_verification(c, 7),
-    "is a backend used": lambda _, c: queries.backend_is_used(c, SECOND),
-    "is a backend unused": lambda _, c: queries.backend_is_used(c, "tape"),
+    "health": lambda _, c: object_queries.backend_verification(c, "local"),
+    "verification of a package": lambda _, c: object_queries.package_verification(c, 7),
+    "used backends": lambda _, c: object_queries.used_backends(c),
+    "is a backend used": lambda _, c: object_queries.backend_is_used(c, SECOND),
+    "is a backend unused": lambda _, c: object_queries.backend_is_used(c, "tape"),
 }
 
 

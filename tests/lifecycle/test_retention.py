@@ -11,6 +11,7 @@ from store.harness import SAID, refused
 
 from artifactstore import InvalidInputError, NotFoundError, SettingsError, StateError
 from artifactstore.lifecycle.policy import RetentionPolicy, read_policy
+from artifactstore.moment import format_moment
 from lifecycle.harness import DAY, MICROSECONDS
 
 if TYPE_CHECKING:
@@ -103,6 +104,13 @@ def test_a_policy_overrides_and_adds_classes_and_moves_nothing_that_exists(
             5,
             "0",
         ),
+        (
+            # So do both words: in a comment, and the name as a part of another.
+            f"# a {SECONDS}\n[retention_classes.a-b]\n{SECONDS} = 5\n[retention_classes.a]\n{SECONDS} = -5",
+            5,
+            "-5",
+        ),
+        ('[retention_classes."a#b"]\n', 1, "a#b"),
     ],
 )
 def test_a_bad_policy_is_refused_with_file_and_line(
@@ -271,6 +279,22 @@ def test_an_unknown_a_foreign_and_a_released_hold_are_refused(life: Life) -> Non
         life.store.release_hold(package, hold.hold_id, reason="again", actor="law")
 
 
+def test_the_first_digits_of_a_hold_are_enough_if_no_other_has_them(life: Life) -> None:
+    package = life.push(b"one")
+    first, second = (life.store.apply_hold(package, reason="lawsuit", actor="law").hold_id for _ in "ab")
+    alike = first[: next(place for place in range(36) if first[place] != second[place])]
+    with life.home.unchanged():
+        with refused(InvalidInputError, "ambiguous-id", repr(alike), first, second):
+            life.store.release_hold(package, alike, reason="one of them", actor="law")
+        with refused(InvalidInputError, "invalid-input", repr(alike[:3])):
+            life.store.release_hold(package, alike[:3], reason="too short", actor="law")
+    other = life.push(b"two")
+    hold = life.store.apply_hold(other, reason="lawsuit", actor="law")
+    released = life.store.release_hold(other, hold.hold_id[:8], reason="settled", actor="law")
+    assert released.hold_id == hold.hold_id
+    assert life.store.explain_retention(other).holds == ()
+
+
 def test_a_hold_needs_a_package_that_has_its_bytes(life: Life) -> None:
     with pytest.raises(NotFoundError):
         life.store.apply_hold(str(uuid.UUID(int=1)), reason="late", actor="law")
@@ -362,8 +386,30 @@ def test_explain_says_in_plain_words_what_would_happen_in_each_state(life: Life)
     life.store.gc(actor="cron")
     nothing = "nothing: its bytes are gone"
     assert said(life, package)[1:] == (nothing, nothing)
+    abandoned = life.store.create_package(**{**SAID, "retention_class": "transient"})
+    life.tick(days=31)
+    life.store.sweep(actor="cron", mark_abandoned=True)
+    assert said(life, abandoned) == ("not finalized", "leave it eligible", "delete it")
+    life.store.gc(actor="cron")
+    assert said(life, abandoned) == ("was never finalized", nothing, nothing)
     kept = life.push(b"kept", "permanent-record")
     found = life.store.explain_retention(kept)
     assert (found.rule, found.expiry) == (
         "class permanent-record: kept for ever after finalize", "never expires"
     )  # fmt: skip
+
+
+def test_explain_tells_the_last_extension(life: Life) -> None:
+    package = life.push(b"one", "raw-evidence")
+    assert life.store.explain_retention(package).extension is None
+    life.store.extend_retention(package, by=DAY, actor="ada", reason="a customer asked")
+    life.store.apply_hold(package, reason="lawsuit", actor="law")
+    extended = life.store.retention_history(package)[2]
+    found = life.store.explain_retention(package)
+    assert found.extension == f"{format_moment(extended.recorded_at)} by ada: a customer asked"
+    assert found.rule == "class raw-evidence: kept 90d after finalize"
+    life.store.extend_retention(package, for_ever=True, actor="bob")
+    found = life.store.explain_retention(package)
+    assert found.extension is not None
+    assert found.extension.endswith("Z by bob")
+    assert found.expiry == "never expires"

@@ -38,6 +38,23 @@ def test_a_sweep_marks_what_expired_and_again_nothing(life: Life) -> None:
     assert (again.marked, again.withdrawn, again.abandoned) == ((), (), ())
 
 
+def test_a_sweep_gives_the_packages_as_they_are_after_it(life: Life) -> None:
+    def now(package: str) -> RetentionState:
+        return life.store.explain_retention(package).state
+
+    package, begun = life.push(b"one"), life.store.create_package(**SAID)
+    life.tick(days=31)
+    result = life.store.sweep(actor="cron", mark_abandoned=True)
+    assert result.marked == (now(package),)
+    assert result.abandoned == (now(begun),)
+    assert [(state.eligible_by, state.eligible_reason) for state in (*result.marked, *result.abandoned)] == [
+        ("cron", "expired"),
+        ("cron", "abandoned"),
+    ]
+    life.store.apply_hold(package, reason="lawsuit", actor="law")
+    assert life.store.sweep(actor="cron").withdrawn == (now(package),)
+
+
 def test_the_instant_of_expiry_is_expired(life: Life) -> None:
     package = life.push(b"one")
     expires = life.store.get_package(package).expires_at
@@ -181,7 +198,13 @@ def test_a_clock_a_year_ahead_stops_sweep_and_gc_unless_it_is_accepted(life: Lif
     (package,) = life.expired(b"one")
     kept = life.push(b"two", "summary-evidence")
     plan = life.store.plan_gc()
+    assert life.store.explain_retention(package).gc == "delete it"
     life.tick(days=365, seconds=10)
+    assert life.store.health().status == "ok"
+    assert "more than a year after the newest event" in life.store.health().warnings[0]
+    explained = life.store.explain_retention(package)
+    assert explained.sweep == explained.gc
+    assert explained.gc.startswith("stop, unless the clock is accepted")
     with life.home.unchanged():
         for call in (life.store.sweep, life.store.gc):
             with refused(StateError, "clock-jumped", "the newest event is of"):
@@ -190,6 +213,8 @@ def test_a_clock_a_year_ahead_stops_sweep_and_gc_unless_it_is_accepted(life: Lif
             life.store.gc(actor="cron", plan=plan)
     assert ids(life.store.sweep(actor="cron", accept_clock=True).marked) == [kept]
     # The events of that sweep are of today, so the clock is believed from here on.
+    assert life.store.health().warnings == ()
+    assert life.store.explain_retention(package).gc == "delete it"
     assert life.store.gc(actor="cron").collected == (package, kept)
 
 
@@ -236,3 +261,15 @@ def test_an_unchanged_push_never_returns_a_package_that_may_go(life: Life) -> No
     again = life.push(b"one", if_changed=True)
     assert again != package
     assert life.push(b"one", if_changed=True) == again
+
+
+def test_a_push_with_the_key_of_a_package_that_is_gone_does_not_say_that_it_is_stored(life: Life) -> None:
+    package = life.push(b"one", idempotency_key="run-1")
+    assert life.push(b"one", idempotency_key="run-1") == package
+    life.tick(days=2)
+    life.store.sweep(actor="cron")
+    assert life.push(b"one", idempotency_key="run-1") == package
+    life.store.gc(actor="cron")
+    with life.home.unchanged(), refused(StateError, "collected", "'run-1'", package):
+        life.push(b"one", idempotency_key="run-1")
+    assert life.store.read_file(life.push(b"one", idempotency_key="run-2"), "data") == b"one"

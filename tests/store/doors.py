@@ -10,10 +10,11 @@ import contextlib
 import dataclasses
 import json
 import os
-import subprocess
-import sys
+import tempfile
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from client.serving import ACTORS, serving, token_of
 
 from artifactstore import (
     AccessError,
@@ -38,17 +39,23 @@ from artifactstore import (
     Selection,
     SkippedFile,
     StateError,
+    Store,
     StoreNotFoundError,
+    SweepResult,
 )
 from artifactstore.cli.exit_codes import BY_ERROR
-from artifactstore.model import ComponentHealth
+from artifactstore.client import answers
+from artifactstore.lifecycle.gc import GcPlan, GcResult
 from artifactstore.moment import format_moment, parse_moment
 from artifactstore.registry import Registry
+from artifactstore.results import ComponentHealth
+from store import forked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Literal
 
+    from artifactstore.client import Client
     from artifactstore.codec import Value
     from artifactstore.sources import Source
     from store.harness import Home
@@ -140,9 +147,17 @@ class Door(Protocol):
         self, package: str, directory: str | os.PathLike[str], *, bare: bool = False
     ) -> ExportResult: ...
 
-    def find_object(self, digest: str) -> list[FileHit]: ...
+    def find_object(self, digest: str | Digest) -> list[FileHit]: ...
 
     def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]: ...
+
+    def sweep(
+        self, *, actor: str, abandoned_after: int = ..., mark_abandoned: bool = False
+    ) -> SweepResult: ...
+
+    def plan_gc(self, *, plan: GcPlan | None = None) -> GcPlan: ...
+
+    def gc(self, *, actor: str, plan: GcPlan | None = None) -> GcResult: ...
 
     def replay(self, *, check: bool = False) -> ReplayResult: ...
 
@@ -189,24 +204,29 @@ def async_face(home: Home) -> Iterator[Door]:
 class CommandDoor:
     """Each call as a command in a process of its own, its JSON turned back into the library's values."""
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
+    def __init__(self, home: Home, through: Callable[[str], tuple[str, ...]] | None = None) -> None:
+        self._local = ("--database", str(home.database), "--root", str(home.objects))
+        self._through = through
 
-    def _run(self, *arguments: str, stdin: bytes = b"") -> bytes:
+    def _flags_of_the_store(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        """The store here, or the API with the token of who acts."""
+        if self._through is None:
+            return self._local
+        # An idempotency key belongs to one token.
+        keyed = any(argument.startswith("--idempotency-key=") for argument in arguments)
+        named = [actor for actor in ACTORS if f"--actor={actor}" in arguments and not keyed]
+        return self._through(named[0] if named else ACTORS[0])
+
+    def _run(self, *arguments: str, stdin: bytes = b"", store: tuple[str, ...] = ()) -> bytes:
         """Run a command; a failure becomes the error that it stands for."""
-        store = ("--database", str(self._home.database), "--root", str(self._home.objects))
-        done = subprocess.run(
-            [sys.executable, "-m", "artifactstore", *store, *arguments],
-            input=stdin,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise _error(done.returncode, done.stderr.decode())
-        return done.stdout
+        store = store or self._flags_of_the_store(arguments)
+        code, stdout, stderr = forked.run([*store, *arguments], stdin=stdin)
+        if code != 0:
+            raise _error(code, stderr)
+        return stdout
 
-    def _ask(self, command: str, *arguments: str, stdin: bytes = b"") -> Any:
-        return json.loads(self._run(*command.split(), "--json", *arguments, stdin=stdin))
+    def _ask(self, command: str, *arguments: str, stdin: bytes = b"", store: tuple[str, ...] = ()) -> Any:
+        return json.loads(self._run(*command.split(), "--json", *arguments, stdin=stdin, store=store))
 
     def create_package(
         self, *, metadata: Mapping[str, Value] | None = None, idempotency_key: str | None = None, **said: str
@@ -309,18 +329,36 @@ class CommandDoor:
         """`export ID DIR`."""
         return ExportResult(**self._ask("export", *["--bare"] * bare, "--", package, os.fspath(directory)))
 
-    def find_object(self, digest: str) -> list[FileHit]:
+    def find_object(self, digest: str | Digest) -> list[FileHit]:
         """`find DIGEST`."""
-        hits = self._ask("find", "--", digest)
+        hits = self._ask("find", "--", str(digest))
         return [FileHit(_package(hit["package"]), _file(hit["file"])) for hit in hits]
 
     def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """`events`; a payload keeps its JSON form."""
         return [_event(item) for item in self._ask("events", f"--after={after}", f"--limit={limit}")]
 
+    def sweep(
+        self, *, actor: str, abandoned_after: int | None = None, mark_abandoned: bool = False
+    ) -> SweepResult:
+        """`retention sweep`."""
+        age = None if abandoned_after is None else str(abandoned_after)
+        flags = [*_flags(actor=actor, abandoned_after=age), *["--mark-abandoned"] * mark_abandoned]
+        return answers.value(SweepResult, self._ask("retention sweep", *flags))
+
+    def plan_gc(self, *, plan: GcPlan | None = None) -> GcPlan:
+        """`retention gc --dry-run`."""
+        with _plan_file(plan) as flags:
+            return answers.value(GcPlan, self._ask("retention gc", "--dry-run", *flags))
+
+    def gc(self, *, actor: str, plan: GcPlan | None = None) -> GcResult:
+        """`retention gc`."""
+        with _plan_file(plan) as flags:
+            return answers.value(GcResult, self._ask("retention gc", "--yes", *_flags(actor=actor), *flags))
+
     def replay(self, *, check: bool = False) -> ReplayResult:
-        """`replay`."""
-        answer = self._ask("replay", *["--check"] * check)
+        """`replay`, always on the machine of the store."""
+        answer = self._ask("replay", *["--check"] * check, store=self._local)
         return ReplayResult(answer["event_count"], answer["fingerprint_before"], answer["fingerprint_after"])
 
     def health(self) -> Health:
@@ -363,6 +401,18 @@ def _error(exit_code: int, report: str) -> ArtifactStoreError:
 
 def _flags(**values: str | None) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items() if value is not None]
+
+
+@contextlib.contextmanager
+def _plan_file(plan: GcPlan | None) -> Iterator[list[str]]:
+    """The flag that names a plan."""
+    if plan is None:
+        yield []
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(plan.to_bytes())
+        file.flush()
+        yield [f"--plan={file.name}"]
 
 
 def _selection(selection: Selection | None) -> Iterator[str]:
@@ -422,8 +472,42 @@ def command_line(home: Home) -> Iterator[Door]:
     yield cast("Door", door)
 
 
-DOORS = [library, async_face, command_line]
-PYTHON_DOORS = [
-    library,
-    async_face,
-]  # for what a command cannot say: streams, bytes of an event, pages of files
+class HttpDoor:
+    """Clients of a server, one for the token of each actor; `replay`, for nobody afar, is the store's own."""
+
+    def __init__(self, clients: Mapping[str, Client], store: Store) -> None:
+        self._clients = clients
+        self.replay = store.replay
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: object, **kwargs: Any) -> object:
+            # An idempotency key belongs to one token.
+            actor = ACTORS[0] if kwargs.get("idempotency_key") else kwargs.get("actor")
+            client = self._clients.get(actor or "", self._clients[ACTORS[0]])
+            return getattr(client, name)(*args, **kwargs)
+
+        return call
+
+
+@contextlib.contextmanager
+def http(home: Home) -> Iterator[Door]:
+    """`Client`, and a server of its own behind it."""
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(home.open())
+        served = stack.enter_context(serving(store))
+        clients = {actor: stack.enter_context(served.client(token_of(actor))) for actor in ACTORS}
+        yield cast("Door", HttpDoor(clients, store))
+
+
+@contextlib.contextmanager
+def command_line_through_http(home: Home) -> Iterator[Door]:
+    """`python -m artifactstore --api-url`."""
+    with home.open() as store, serving(store) as served:
+        yield cast("Door", CommandDoor(home, served.flags))
+
+
+# What these do is done in one transaction; a client does it in several requests.
+DOORS_IN_ONE_STEP = [library, async_face, command_line]
+DOORS = [*DOORS_IN_ONE_STEP, http, command_line_through_http]
+# For what a command cannot say: streams, bytes of an event, pages of files.
+PYTHON_DOORS = [library, async_face, http]

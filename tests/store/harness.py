@@ -209,10 +209,12 @@ class Home:
 
 
 @contextlib.contextmanager
-def refused(error: type[ArtifactStoreError], code: str, *mentions: str) -> Iterator[None]:
+def refused(
+    error: type[ArtifactStoreError], code: str, *mentions: str
+) -> Iterator[pytest.ExceptionInfo[ArtifactStoreError]]:
     """Assert that the block raises exactly this error with this code, naming each of the values."""
     with pytest.raises(error) as caught:
-        yield
+        yield caught
     assert type(caught.value) is error
     assert caught.value.code == code
     for mention in mentions:

@@ -61,7 +61,8 @@ def test_ingest_file_into_another_package_is_another_request(python_door: Door, 
         python_door.ingest_file(two, "a.txt", b"a", actor="ada", idempotency_key=KEY)
 
 
-def test_ingest_directory(door: Door, home: Home, tree: Path) -> None:
+def test_ingest_directory(door_in_one_step: Door, home: Home, tree: Path) -> None:
+    door = door_in_one_step
     package = door.create_package(**SAID)
     first = door.ingest_directory(package, tree, actor="ada", idempotency_key=KEY)
     with home.unchanged():

@@ -7,13 +7,13 @@ import io
 import json
 import os
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cbor2
 import pytest
 
 from artifactstore import InvalidInputError, NotFoundError, StateError
-from artifactstore.events import leaf_hash
+from artifactstore.event_log import leaf_hash
 from artifactstore.manifest import decode
 from artifactstore.moment import format_moment
 from store.harness import LARGE, SAID, TREE, incompressible, refused
@@ -171,11 +171,26 @@ def test_find_names_every_place_of_the_bytes(door: Door, tree: Path) -> None:
         f"sha256:{file.sha256.hex[:12]}",
         file.digest.hex[:12],
         file.sha256.hex[:13],
+        file.sha256.hex.upper(),
+        f"BLAKE3:{file.digest.hex.upper()}",
+        file.digest,
+        file.sha256,
     ):
         hits = door.find_object(text)
         assert [(hit.package.package_id, hit.file.relative_path) for hit in hits] == expected
     assert hits[0].package == first
     assert hits[2].file == file
+
+
+def test_find_says_whose_manifest_a_digest_is(door: Door, tree: Path) -> None:
+    package = door.push(tree, **SAID).package
+    assert package.manifest_digest is not None
+    with pytest.raises(NotFoundError, match=str(package.manifest_digest)) as caught:
+        door.find_object(package.manifest_digest)
+    assert f"artifactstore show {package.package_id}" in str(caught.value.hint)
+    with pytest.raises(NotFoundError) as caught:
+        door.find_object("0123456789abcdef")
+    assert caught.value.hint is None
 
 
 def test_a_prefix_of_several_digests_is_refused(store: Store, home: Home) -> None:
@@ -212,11 +227,33 @@ def test_what_is_no_id_is_refused(store: Store, home: Home, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "abc", "xyzw", "blake3:", "md5:0123456789", "ABCDEF01", "0" * 65, "sha256:abc", ":abcdef", "%%%%"],
+    ["", "abc", "xyzw", "blake3:", "md5:0123456789", "0" * 65, "sha256:abc", ":abcdef", "%%%%"],
 )
 def test_what_is_no_digest_is_refused(store: Store, home: Home, text: str) -> None:
     with home.unchanged(), refused(InvalidInputError, "invalid-input", text):
         store.find_object(text)
+
+
+@pytest.mark.parametrize("value", [None, 7, b"0123", uuid.UUID(int=7)])
+def test_what_is_asked_for_is_text(store: Store, home: Home, value: Any) -> None:
+    package = store.create_package(**SAID)
+    kind = type(value).__name__
+    with home.unchanged():
+        with refused(InvalidInputError, "invalid-input", "package", kind):
+            store.get_package(value)
+        with refused(InvalidInputError, "invalid-input", "digest", kind):
+            store.find_object(value)
+        with refused(InvalidInputError, "invalid-input", "relative path", kind):
+            store.read_file(package, value)
+        with refused(InvalidInputError, "invalid-input", "relative path", kind):
+            store.ingest_file(package, value, b"", actor="ada")
+
+
+def test_a_format_of_the_manifest_that_there_is_not(python_door: Door, tree: Path) -> None:
+    package = python_door.push(tree, **SAID).package.package_id
+    unknown: Any = "yaml"
+    with refused(InvalidInputError, "invalid-input", "'yaml'"):
+        python_door.get_manifest_bytes(package, format=unknown)
 
 
 def test_the_log_of_a_push(python_door: Door, tree: Path) -> None:
@@ -233,8 +270,7 @@ def test_the_log_of_a_push(python_door: Door, tree: Path) -> None:
     of_the_push = events[EVENTS_OF_A_NEW_STORE:]
     assert {event.actor for event in of_the_push} == {"ada"}
     assert {event.package_id for event in of_the_push} == {uuid.UUID(package.package_id).bytes}
-    assert len({event.recorded_at for event in of_the_push}) == 1
-    assert [event.payload["relative_path"] for event in of_the_push[1:-1]] == sorted(TREE, key=os.fsencode)
+    assert sorted(str(event.payload["relative_path"]) for event in of_the_push[1:-1]) == sorted(TREE)
     for event in events:
         payload = cbor2.dumps(event.payload, canonical=True)
         assert event.leaf_hash == leaf_hash(
@@ -246,6 +282,13 @@ def test_the_log_of_a_push(python_door: Door, tree: Path) -> None:
             event.recorded_at,
             payload,
         )
+
+
+def test_a_push_is_one_transaction_in_the_order_of_its_paths(store: Store, tree: Path) -> None:
+    store.push(tree, **SAID)
+    of_the_push = store.events()[EVENTS_OF_A_NEW_STORE:]
+    assert len({event.recorded_at for event in of_the_push}) == 1
+    assert [event.payload["relative_path"] for event in of_the_push[1:-1]] == sorted(TREE, key=os.fsencode)
 
 
 def test_the_log_is_read_in_pages(python_door: Door, tree: Path) -> None:

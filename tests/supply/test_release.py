@@ -53,6 +53,7 @@ def make(target: str, place: Path, umask: int, environment: Mapping[str, str]) -
         target_file.parent.mkdir(parents=True, exist_ok=True)
         target_file.unlink(missing_ok=True)
         shutil.copyfile(PROJECT / name, target_file)
+        os.utime(target_file, (umask << 20, umask << 20))  # long ago, and different in each place
         target_file.chmod((0o777 if os.access(PROJECT / name, os.X_OK) else 0o666) & ~umask)
     done = subprocess.run(
         ["make", target, f"PYTHON={sys.executable}", f"VENV={place.parent / 'venv'}"],

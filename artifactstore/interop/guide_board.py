@@ -1,0 +1,184 @@
+"""Guide-board: one run directory becomes one package.
+
+A runner that embeds the store calls `ingest_run`; `artifactstore guide-board ingest` does the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from artifactstore.check import check_directory
+from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.fields import check_label
+from artifactstore.interop.guide_board_run import SLUG, Run, read_run, read_schema
+from artifactstore.linkage.message import LinkageRequest
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from artifactstore.model import Package
+    from artifactstore.store import Store
+
+PRODUCER = "guide-board"
+# The retention class by kind and verdict (`release/failed`), by kind, or for all others (`*`).
+DEFAULT_CLASSES = {"release": "release-evidence", "*": "raw-evidence"}
+_TOLD = 10  # differences of a kind
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedRun:
+    """What an ingest did.
+
+    Args:
+        package: the finalized package of the run.
+        unchanged: True if the run was there already.
+        link_id: of the message to State Hub, if there is one.
+    """
+
+    package: Package
+    run_id: str
+    verdict: str
+    counts: Mapping[str, int]
+    unchanged: bool
+    link_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What would be stored of a run, and how."""
+
+    run: Run
+    name: str
+    subject: str
+    retention_class: str
+
+
+def plan_run(
+    run_dir: str | os.PathLike[str],
+    *,
+    retention_class: str | None = None,
+    subject: str | None = None,
+    classes: Mapping[str, str] | None = None,
+    schema_file: str | os.PathLike[str] | None = None,
+) -> RunPlan:
+    """Check a run directory, and say how it would be stored. Changes nothing, and needs no store.
+
+    Args:
+        retention_class: this one, whatever the kind and the verdict are.
+        subject: what the package is about; `<name>@<version>` of what was tested by default.
+        classes: retention classes by `<kind>/<verdict>`, by `<kind>`, or for all others `*`; they add to
+            `DEFAULT_CLASSES`.
+        schema_file: another schema than that of the package.
+    Raises:
+        InvalidInputError: the run is missing, broken, still being written, or disagrees with its results.
+        StateError: a file is missing that the schema demands.
+    """
+    run = read_run(run_dir, read_schema(schema_file))
+    policy = {**DEFAULT_CLASSES, **(classes or {})}
+    kind = run.metadata["kind"]
+    chosen = retention_class or policy.get(f"{kind}/{run.verdict}") or policy.get(kind) or policy["*"]
+    about = check_label(run.subject if subject is None else subject, field="subject")
+    return RunPlan(run, f"{run.metadata['board']} {run.run_id}", about, chosen)
+
+
+def ingest_run(
+    store: Store,
+    run_dir: str | os.PathLike[str],
+    *,
+    actor: str,
+    retention_class: str | None = None,
+    subject: str | None = None,
+    classes: Mapping[str, str] | None = None,
+    schema_file: str | os.PathLike[str] | None = None,
+    workstream_id: str | None = None,
+    task_id: str | None = None,
+) -> IngestedRun:
+    """Store a run directory as one finalized package, in one transaction.
+
+    The same run again changes nothing. With a workstream or a task, a message to State Hub is recorded in
+    the same transaction; `state_hub.deliver` sends it.
+
+    Args:
+        others: as in `plan_run`.
+    Returns:
+        The package, new or not.
+    Raises:
+        SourceChangedError: the run was written to meanwhile.
+        ConflictError: the id of the run is in the store with other content; the message says what differs.
+        as `plan_run` and `Store.push`.
+    """
+    plan = plan_run(
+        run_dir, retention_class=retention_class, subject=subject, classes=classes, schema_file=schema_file
+    )
+    run = plan.run
+    linkage = None
+    if workstream_id is not None or task_id is not None:
+        linkage = LinkageRequest(workstream_id, task_id, run.verdict, run.counts)
+    store.register_metadata_schema(SLUG, run.schema, actor=actor)
+    try:
+        result = store.push(
+            run.directory,
+            name=plan.name,
+            producer=PRODUCER,
+            subject=plan.subject,
+            retention_class=plan.retention_class,
+            actor=actor,
+            metadata=run.metadata,
+            metadata_schema=SLUG,
+            idempotency_key=f"{PRODUCER}:{run.run_id}",
+            expected=run.digests,
+            linkage=linkage,
+        )
+    except ConflictError as error:
+        if error.code != "idempotency-conflict":
+            raise
+        raise _differs(store, plan) from error
+    package = result.package
+    link_id = None
+    if linkage is not None:
+        link_id = store.request_linkage(package.package_id, linkage, actor=actor).link_id
+    return IngestedRun(package, run.run_id, run.verdict, run.counts, result.unchanged, link_id)
+
+
+def _differs(store: Store, plan: RunPlan) -> ConflictError:
+    """The refusal of a run whose id was used for other content."""
+    page = store.list_packages(producer=PRODUCER, metadata={"run_id": plan.run.run_id}, limit=1)
+    if not page.items:
+        raise InvalidInputError(
+            f"the run id {plan.run.run_id} was used by something else", code="run-differs"
+        )
+    earlier = page.items[0]
+    return ConflictError(
+        f"the run {plan.run.run_id} is package {earlier.package_id} already, with other content:"
+        f" {'; '.join(_differences(store, earlier, plan))}",
+        hint="a run is never changed: give a new run its own id",
+        code="run-differs",
+    )
+
+
+def _differences(store: Store, earlier: Package, plan: RunPlan) -> list[str]:
+    found = []
+    for name in ("name", "subject", "retention_class"):
+        was, now = getattr(earlier, name), getattr(plan, name)
+        if was != now:
+            found.append(f"{name.replace('_', ' ')} {was!r}, now {now!r}")
+    said = plan.run.metadata
+    keys = sorted(key for key in {*earlier.metadata, *said} if earlier.metadata.get(key) != said.get(key))
+    if keys:
+        found.append(f"metadata {_some(keys)}")
+    compared = check_directory(store.get_manifest(earlier.package_id), plan.run.directory)
+    for what, paths in (
+        ("changed", compared.changed),
+        ("missing", compared.missing),
+        ("added", compared.unlisted),
+    ):
+        if paths:
+            found.append(f"files {what}: {_some(list(paths))}")
+    return found or ["the schema or the way it was stored"]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return f"{', '.join(names[:_TOLD])}{more}"

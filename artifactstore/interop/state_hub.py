@@ -1,0 +1,181 @@
+"""State Hub: tells it of packages, from the outbox in the event log.
+
+`POST <hub>/progress/` with identifiers, counts and a verdict, never evidence. The hub may be down, slow or
+rude: an ingest neither fails nor waits for it, and the message stays in the outbox until it is delivered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from artifactstore.errors import SettingsError
+from artifactstore.model import DELIVERED
+from artifactstore.version import __version__
+
+if TYPE_CHECKING:
+    from artifactstore.model import Linkage
+    from artifactstore.store import Store
+
+PATH = "/progress/"
+TIME_LIMIT = 10.0  # seconds for one attempt, all in all
+FIRST_WAIT = 30  # seconds after the first failure; doubled after each further one
+LONGEST_WAIT = 6 * 3600  # seconds
+_ANSWER_MAX = 1 << 16  # bytes
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one message: the HTTP status, or why it did not arrive."""
+
+    linkage: Linkage
+
+    @property
+    def delivered(self) -> bool:
+        """Whether it has arrived."""
+        return self.linkage.state == DELIVERED
+
+
+class StateHub:
+    """A State Hub at an address.
+
+    Args:
+        url: `http://` or `https://`, without credentials.
+        time_limit: seconds for one attempt.
+    Raises:
+        SettingsError: the address is no such URL.
+    """
+
+    def __init__(self, url: str, *, time_limit: float = TIME_LIMIT) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise SettingsError("the address of State Hub is not an http or https URL")
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise SettingsError(
+                "the address of State Hub holds credentials, a query or a fragment",
+                hint="give scheme, host, port and path only",
+            )
+        self._secure = parts.scheme == "https"
+        self._host, self._port = parts.hostname, parts.port
+        self._path = f"{parts.path.rstrip('/')}{PATH}"
+        self._time_limit = time_limit
+
+    def send(self, linkage: Linkage) -> int:
+        """Try once to deliver a message.
+
+        Returns:
+            The HTTP status, which is one of success.
+        Raises:
+            HubError: it did not arrive, or nobody can say that it did.
+        """
+        body = json.dumps(payload(linkage), sort_keys=True, separators=(",", ":")).encode()
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=self._time_limit)
+        late = threading.Event()
+        watch = threading.Timer(self._time_limit, _cut, (connection, late))
+        watch.daemon = True
+        watch.start()
+        try:
+            connection.request("POST", self._path, body, _fields(linkage))
+            response = connection.getresponse()
+            answer = response.read(_ANSWER_MAX + 1)
+            if len(answer) <= _ANSWER_MAX and response.length:
+                # What it promised and did not send.
+                raise http.client.IncompleteRead(answer, response.length)
+            status = response.status
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            in_time = not late.is_set() and not isinstance(error, TimeoutError)
+            raise HubError(_reason(error) if in_time else "it did not answer in time") from None
+        finally:
+            watch.cancel()
+            connection.close()
+        return _accepted(status, answer)
+
+
+class HubError(Exception):
+    """An attempt failed; the text says why, without addresses or secrets."""
+
+
+def payload(linkage: Linkage) -> dict[str, object]:
+    """What is sent of a message."""
+    return {
+        "idempotency_key": linkage.link_id,
+        "workstream_id": linkage.workstream_id,
+        "task_id": linkage.task_id,
+        **linkage.message,
+    }
+
+
+def deliver(store: Store, hub: StateHub, *, actor: str, now: int, everything: bool = False) -> list[Delivery]:
+    """Deliver what is due, oldest first; the first failure ends it, since the hub is then likely away.
+
+    Args:
+        now: the present moment, in microseconds.
+        everything: also what is not due yet.
+    Returns:
+        What was tried.
+    """
+    tried = []
+    for linkage in store.list_linkages(undelivered=True, due_at=None if everything else now):
+        try:
+            status = hub.send(linkage)
+        except HubError as error:
+            retry_at = now + wait_after(linkage.attempts + 1) * _MICROSECONDS
+            failed = store.record_linkage_failed(
+                linkage.link_id, reason=str(error), retry_at=retry_at, actor=actor
+            )
+            tried.append(Delivery(failed))
+            break
+        tried.append(Delivery(store.record_linkage_delivered(linkage.link_id, status=status, actor=actor)))
+    return tried
+
+
+def wait_after(attempts: int) -> int:
+    """Seconds until a message is due again after so many attempts."""
+    return min(LONGEST_WAIT, FIRST_WAIT << min(attempts - 1, 20))
+
+
+def _fields(linkage: Linkage) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Idempotency-Key": linkage.link_id,
+        "User-Agent": f"artifactstore/{__version__}",
+    }
+
+
+def _accepted(status: int, answer: bytes) -> int:
+    """The status, if the hub has said clearly that it has the message."""
+    if 300 <= status < 400:
+        raise HubError(f"it answered {status}, and redirects are not followed")
+    if not 200 <= status < 300:
+        raise HubError(f"it answered {status}")
+    if len(answer) > _ANSWER_MAX:
+        raise HubError(f"it answered {status} with too long a text")
+    if answer.strip():
+        # A proxy or a portal may answer 200 to anything, but hardly with JSON.
+        try:
+            json.loads(answer)
+        except (ValueError, RecursionError):
+            raise HubError(f"it answered {status} with something that is not JSON") from None
+    return status
+
+
+def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
+    """End a conversation from another thread: a hub that sends a byte now and then would go on for ever."""
+    late.set()
+    with contextlib.suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"it cannot be reached: {error.strerror or type(error).__name__}"
+    return f"its answer is broken: {type(error).__name__}"

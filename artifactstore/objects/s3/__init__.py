@@ -1,0 +1,1 @@
+"""S3: Ceph RGW, AWS, and what speaks the same protocol."""

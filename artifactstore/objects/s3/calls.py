@@ -1,0 +1,158 @@
+"""The one way to an S3 server: one client, one deadline on each call, one translation of failures.
+
+The libraries' own timeouts do not cover everything: a server that stops reading in the middle of a body, or
+never answers `Expect: 100-continue`, holds a call for ever. So each call runs as a coroutine on fsspec's
+loop, and the calling thread gives it up after a deadline. A write that was given up may still arrive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from artifactstore.errors import BackendError
+from artifactstore.forks import watch
+from artifactstore.objects.s3.failures import translation
+from artifactstore.version import __version__
+
+if TYPE_CHECKING:
+    from artifactstore.objects.s3.config import S3Config
+
+_SLOWEST = 256 << 10  # bytes per second below which a transfer counts as hanging
+_CONNECT_TIMEOUT = 5  # seconds
+_CONNECTIONS = 32
+_TRIES = 5  # of a call that may work in a moment: all of them can be made twice
+_REPEATED = frozenset({"throttled", "server-error", "write-conflict", "connection-lost", "bytes-damaged"})
+
+
+class S3Calls:
+    """A connection to one server, made on the first call, and anew in each process."""
+
+    def __init__(self, config: S3Config) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._file_system: Any = None
+        watch(self)
+
+    def call(self, method: str, *, size: int = 0, timeout: float | None = None, **arguments: Any) -> Any:
+        """Make one call of the S3 API and wait for its answer.
+
+        Args:
+            method: as botocore calls it.
+            size: bytes that travel; a larger transfer may take longer.
+            timeout: seconds for the whole call, instead of what follows from the configuration.
+        Raises:
+            ConditionFailed, KeyMissing: answers that the caller asks for.
+            AccessError, BackendError: everything else.
+        """
+        deadline = timeout or 2 * self._config.timeout + size / _SLOWEST
+        give_up = time.monotonic() + deadline
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return self._call_once(method, max(give_up - time.monotonic(), 0.1), arguments)
+            except BackendError as error:
+                # Not all of them at once.
+                pause = random.uniform(0.5, 1) * self._config.pause * 2 ** (attempt - 1)  # noqa: S311 - as just said
+                last = attempt == _TRIES or time.monotonic() + pause > give_up
+                if last or error.code not in _REPEATED:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _call_once(self, method: str, deadline: float, arguments: dict[str, Any]) -> Any:
+        from fsspec.asyn import get_loop, sync
+
+        file_system = self._connected()
+        try:
+            return sync(get_loop(), _answer, file_system, method, arguments, timeout=deadline)
+        except Exception as error:  # noqa: BLE001 - three libraries raise errors of their own
+            raise translation(error, self._config.name) from None
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._file_system is None:
+                try:
+                    self._file_system = _connect(self._config)
+                except ImportError:
+                    hint = "install it with `pip install 'artifactstore[s3]'`"
+                    raise BackendError("the package s3fs is missing", hint=hint, code="no-s3fs") from None
+            return self._file_system
+
+    def before_fork(self) -> None:
+        """Let nobody connect meanwhile."""
+        self._lock.acquire()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Leave the parent's connection alone in the child: its loop has no thread there to close it."""
+        if in_child and self._file_system is not None:
+            # It would complain when it is freed, so it never is.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._file_system))
+            self._file_system = None
+        self._lock.release()
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        with self._lock:
+            file_system, self._file_system = self._file_system, None
+            if file_system is None:
+                return
+            creator = getattr(file_system, "_s3creator", None)
+            if creator is not None:
+                from fsspec.asyn import get_loop, sync
+
+                with contextlib.suppress(Exception):
+                    sync(get_loop(), creator.__aexit__, None, None, None, timeout=_CONNECT_TIMEOUT)
+
+
+async def _answer(file_system: Any, method: str, arguments: dict[str, Any]) -> Any:
+    # Outside the package s3fs this is spelled `call_s3`; inside a coroutine there is only this name.
+    answer = await file_system._call_s3(method, **arguments)
+    body = answer.get("Body") if isinstance(answer, dict) else None
+    if body is not None:
+        # Read here, so that the deadline covers it; a server that ignores a range sends no more than asked.
+        async with body:
+            answer["Body"] = await body.read()
+    return answer
+
+
+def _connect(config: S3Config) -> Any:
+    import aiobotocore.session
+    import botocore.handlers
+    import s3fs
+
+    session = aiobotocore.session.AioSession()
+    # Nothing limits the time that the client waits for the 100 of `Expect: 100-continue`.
+    session.unregister("before-call.s3", botocore.handlers.add_expect_header)
+    keys = config.credentials()
+    file_system = s3fs.S3FileSystem(
+        # Else it closes itself when it is freed, in a way that warns and waits.
+        asynchronous=True,
+        endpoint_url=config.endpoint_url,
+        key=keys and keys[0],
+        secret=keys and keys[1],
+        session=session,
+        client_kwargs={"region_name": config.region},
+        config_kwargs={
+            "signature_version": "s3v4",
+            "s3": {
+                **({"addressing_style": "path"} if config.endpoint_url else {}),
+                "payload_signing_enabled": True,  # the signature covers the sha256 of the body
+            },
+            # Else https to older Ceph fails, and the body would not be signed.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "connect_timeout": _CONNECT_TIMEOUT,
+            "read_timeout": config.timeout,
+            "max_pool_connections": _CONNECTIONS,
+            "user_agent": f"artifactstore/{__version__}",  # else it is put together anew for each request
+            "retries": {"mode": "standard", "total_max_attempts": 1},  # `S3Calls.call` repeats
+        },
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+    file_system.retries = 1
+    return file_system

@@ -1,0 +1,247 @@
+"""All peers: how each of them pushes, verifies, exports and deletes a directory, and what it promises."""
+
+from __future__ import annotations
+
+from benchmarks.peers.peer import READ_ONLY, Call, Peer, Promise
+
+OURS = Peer(
+    name="artifactstore",
+    version="{python} -m artifactstore version",
+    promise=Promise("bytes, names, log: 2 syncfs, SQLite fdatasync", durable=True),
+    variables={
+        "PYTHONPATH": "{project}",
+        "ARTIFACTSTORE_DATABASE_URL": "sqlite:///{repository}/artifactstore.db",
+        "ARTIFACTSTORE_STORAGE_LOCAL_ROOT": "{repository}/storage",
+        "ARTIFACTSTORE_RETENTION_CONFIG_PATH": "{project}/benchmarks/peers/retention.toml",
+    },
+    verified="{source}",
+    prepare=("{python} -m artifactstore init",),
+    # A push refuses symlinks unless told otherwise, and a real tree may have some.
+    push=("{python} -m artifactstore push {source} --producer bench --subject {subject} --symlinks skip",),
+    before_verify=(Call("{python} -m artifactstore manifest {said} --format cbor", output="manifest.cbor"),),
+    verify=("{python} -m artifactstore check {source} --manifest {place}/manifest.cbor",),
+    export=("{python} -m artifactstore export {said} {target}",),
+    before_delete=("sleep 1",),  # the class of the package lets it expire after a second
+    delete=("{python} -m artifactstore retention sweep", "{python} -m artifactstore retention gc --yes"),
+)
+
+RESTIC = Peer(  # chunks in packs, compressed, encrypted; tells by size and times what is unchanged
+    name="restic",
+    version="restic version",
+    promise=Promise("packs and index: fsync each", durable=True),
+    directory="{source}",
+    variables={
+        "RESTIC_REPOSITORY": "{repository}",
+        "RESTIC_PASSWORD": "benchmark",
+        "RESTIC_CACHE_DIR": "{place}/cache",
+    },
+    prepare=("restic init --quiet",),
+    push=("restic backup --quiet .",),
+    verify=("restic check --quiet --read-data",),
+    export=("restic restore --quiet latest --target {target}",),
+    delete=("restic forget --quiet latest --prune",),
+)
+
+BORG = Peer(  # chunks in segments, compressed, not encrypted; tells by size and times what is unchanged
+    name="borg",
+    version="borg --version",
+    promise=Promise("segments: fsync each", durable=True),
+    directory="{source}",
+    variables={
+        "BORG_REPO": "{repository}",
+        "BORG_BASE_DIR": "{place}/home",
+        "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+    },
+    prepare=("borg init --encryption none",),
+    push=("borg create ::push-{number} .",),
+    verify=("borg check --verify-data",),
+    export=(Call("borg extract ::push-{number}", directory="{target}"),),
+    delete=("borg delete ::push-{number}", "borg compact"),
+)
+
+OSTREE = Peer(  # our order of things in C: stage, syncfs, rename, fsync of each folder
+    name="ostree",
+    version="ostree --version",
+    promise=Promise("objects: syncfs, fsync of folders", durable=True),
+    directory="{place}",
+    prepare=("ostree --repo={repository} init --mode=bare-user",),
+    push=("ostree --repo={repository} commit --branch=bench --tree=dir={source} --subject=push",),
+    verify=("ostree --repo={repository} fsck --quiet",),
+    export=("ostree --repo={repository} checkout --user-mode --force-copy bench {target}/tree",),
+    delete=(
+        "ostree --repo={repository} refs --delete bench",
+        "ostree --repo={repository} prune --refs-only",
+    ),
+)
+
+_GIT_SETTINGS = {"core.fsync": "all", "core.fsyncMethod": "fsync", "core.autocrlf": "false", "gc.auto": "0"}
+
+GIT = Peer(
+    name="git",
+    version="git --version",
+    promise=Promise("objects: fsync each, no names", durable=True),
+    directory="{source}",
+    variables={
+        "GIT_DIR": "{repository}",
+        "GIT_WORK_TREE": "{source}",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_COUNT": str(len(_GIT_SETTINGS)),
+        **{f"GIT_CONFIG_KEY_{number}": key for number, key in enumerate(_GIT_SETTINGS)},
+        **{f"GIT_CONFIG_VALUE_{number}": value for number, value in enumerate(_GIT_SETTINGS.values())},
+        **{f"GIT_{who}_NAME": "bench" for who in ("AUTHOR", "COMMITTER")},
+        **{f"GIT_{who}_EMAIL": "bench@example.org" for who in ("AUTHOR", "COMMITTER")},
+    },
+    prepare=("git init --quiet",),
+    push=("git add --all --force", "git commit --quiet --allow-empty -m push"),
+    verify=("git fsck --full",),
+    export=("git checkout-index --all --prefix={target}/",),
+    delete=(
+        "git update-ref -d HEAD",
+        "git read-tree --empty",
+        "git reflog expire --expire=now --all",
+        "git prune --expire=now",
+    ),
+)
+
+COPY = Peer(  # bytes without digests, without a log: the speed of the disk
+    name="cp+sync",
+    version="cp --version",
+    prepare=("mkdir {repository}",),
+    push=("cp -r {source}/. {repository}",),
+    export=("cp -r {repository}/. {target}",),
+    delete=("rm -r {repository}",),
+)
+
+RSYNC = Peer(
+    name="rsync",
+    version="rsync --version",
+    promise=Promise("files: fsync each, no names", durable=True),
+    prepare=("mkdir {repository}",),
+    push=("rsync --archive --fsync {source}/ {repository}/",),
+    export=("rsync --archive {repository}/ {target}/",),
+    delete=("rm -r {repository}",),
+)
+
+RCLONE = Peer(
+    name="rclone",
+    version="rclone version",
+    variables={"RCLONE_CONFIG": "{place}/rclone.conf"},
+    prepare=("mkdir {repository}",),
+    push=("rclone copy --quiet --checksum {source} {repository}",),
+    verify=("rclone check --quiet {source} {repository}",),
+    export=("rclone copy --quiet {repository} {target}",),
+    delete=("rclone purge {repository}",),
+)
+
+CASYNC = Peer(  # chunks over file boundaries
+    name="casync",
+    version="casync --version",
+    prepare=("mkdir {repository}",),
+    push=("casync make --store={repository}/chunks {repository}/push-{number}.caidx {source}",),
+    verify=("casync digest --store={repository}/chunks {repository}/push-{number}.caidx",),
+    export=("casync extract --store={repository}/chunks {repository}/push-{number}.caidx {target}/tree",),
+)
+
+BUP = Peer(
+    name="bup",
+    version="bup --version",
+    promise=Promise("the pack's index only: syncfs counted"),
+    variables={"BUP_DIR": "{repository}"},
+    prepare=("bup init",),
+    push=("bup index --update {source}", "bup save --quiet --name=bench --strip {source}"),
+    verify=("bup fsck --quick",),
+    export=("bup restore --quiet --outdir={target} /bench/latest/.",),
+    delete=("bup rm --unsafe bench", "bup gc --unsafe"),
+)
+
+_CONTAINER = "{peers}/python {project}/benchmarks/peers/container.py"
+_CONTAINER_VERSION = '{peers}/python -c "import disk_objectstore as d; print(d.__version__)"'
+
+PACKED = Peer(  # syncs its SQLite, not its packs: traced
+    name="disk-objectstore packed",
+    version=_CONTAINER_VERSION,
+    promise=Promise("its index only: syncfs counted"),
+    prepare=(f"{_CONTAINER} prepare {{repository}} {{source}}",),
+    push=(f"{_CONTAINER} pack {{repository}} {{source}}",),
+    verify=(f"{_CONTAINER} verify {{repository}}",),
+    export=(f"{_CONTAINER} export {{repository}} {{target}}",),
+    delete=(f"{_CONTAINER} delete {{repository}}",),
+)
+
+LOOSE = Peer(
+    name="disk-objectstore loose",
+    version=_CONTAINER_VERSION,
+    promise=Promise("objects: 3 fsync each", durable=True),
+    prepare=(f"{_CONTAINER} prepare {{repository}} {{source}}",),
+    push=(f"{_CONTAINER} push {{repository}} {{source}}",),
+    verify=(f"{_CONTAINER} verify {{repository}}",),
+    export=(f"{_CONTAINER} export {{repository}} {{target}}",),
+)
+
+DVC = Peer(  # has no verify that reads, and no export but into its own workspace
+    name="DVC",
+    version="{peers}/dvc version",
+    promise=Promise("its index only: syncfs counted"),
+    directory="{repository}",
+    variables={"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": "{place}/site"},
+    prepare=(Call("mkdir {repository}", directory="{place}"), "{peers}/dvc init --quiet --no-scm"),
+    push=("{peers}/dvc add --quiet --force --out data {source}",),
+    delete=("{peers}/dvc remove --quiet data.dvc", "{peers}/dvc gc --quiet --force --workspace"),
+)
+
+BAGIT = Peer(
+    name="bagit",
+    version="{peers}/python -c \"import importlib.metadata as m; print(m.version('bagit'))\"",
+    push=(
+        "rm -rf {repository}",
+        "cp -r {source} {repository}",
+        "{peers}/python {peers}/bagit.py --quiet --sha256 {repository}",
+    ),
+    verify=("{peers}/python {peers}/bagit.py --quiet --validate {repository}",),
+    export=("cp -r {repository}/data {target}/tree",),
+    delete=("rm -r {repository}",),
+)
+
+
+def sums(name: str, *programs: str) -> Peer:
+    """What an auditor would do without us: list the digests of the source once, check them later."""
+    return Peer(
+        name=name,
+        version=f"{programs[-1]} --version",
+        directory="{source}",
+        verified="{source}",
+        before_verify=tuple(
+            Call(f"sh -c 'find . -type f -print0 | xargs -0 {program}'", output=program)
+            for program in programs
+        ),
+        verify=tuple(f"{program} --quiet --check {{place}}/{program}" for program in programs),
+    )
+
+
+SHA256SUM = sums("sha256sum", "sha256sum")
+B3SUM = sums("b3sum", "b3sum")
+BOTH_SUMS = sums("sha256sum+b3sum", "sha256sum", "b3sum")  # which is what our check compares
+_ALONE = "{python} {project}/benchmarks/peers/sha256_alone.py {source}"
+SHA256_ALONE = Peer(  # stores nothing: no push can be faster on one core
+    name="sha256 alone",
+    version="{python} --version",
+    promise=READ_ONLY,
+    verified="{source}",
+    push=(_ALONE,),
+    verify=(_ALONE,),
+)
+
+FIRST = (
+    RESTIC,
+    BORG,
+    COPY,
+    SHA256_ALONE,
+    SHA256SUM,
+    B3SUM,
+    BOTH_SUMS,
+)  # who are compared unless others are named
+PEERS = (
+    *(RESTIC, BORG, OSTREE, GIT, LOOSE, RSYNC, PACKED, BUP, DVC, CASYNC, RCLONE, BAGIT, COPY),
+    *(SHA256_ALONE, SHA256SUM, B3SUM, BOTH_SUMS),
+)

@@ -1,0 +1,1 @@
+"""The doors for other programs, each tried with the real one."""

@@ -1,0 +1,293 @@
+"""The planted bugs, one row each, and the drills that must turn red.
+
+To add one: say what is wrong, write the change as a diff, and name a drill. What a diff takes away or keeps
+must stand in the module exactly once, at any indentation; a row whose lines have gone fails the suite. A bug
+is planted well if nobody sees it without a fault: the calls of `crash.test_calls` still do what they should.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A planted bug.
+
+    Args:
+        name: what is wrong.
+        drills: tests that must fail then, by their ids below `tests/`; the quickest first.
+        diffs: how it is planted, by the module's path in the package. `-` takes a line away, `+` adds one, a
+            space keeps it, `@@` goes on elsewhere.
+    """
+
+    name: str
+    drills: tuple[str, ...]
+    diffs: Mapping[str, str]
+
+
+_DURABILITY = "objects/durability.py"
+_BATCH = "objects/local_batch.py"
+_INGEST = "ingest_calls.py"
+_PACKAGES = "package_calls.py"
+_DATABASE = "database.py"
+_GC = "lifecycle/gc.py"
+_STAGING = "objects/staging.py"
+
+_ACKNOWLEDGED = "crash/test_power_loss.py::test_an_acknowledgement_waits_for_all_that_it_says"
+_KILLED = "crash/test_power_loss.py::test_what_a_killed_process_has_not_synced_is_made_durable_by_the_next"
+_CUT = "crash/test_power_loss.py::test_a_power_cut_loses_nothing_acknowledged"
+_KILL_POINTS = "crash/test_kill_points.py::test_killed_before_each_system_call"
+_ERRORS = "crash/test_errors.py::test_an_error_at_each_system_call"
+_INTERLEAVINGS = "crash/test_interleavings.py::test_every_interleaving_of_two_calls"
+
+SYNCS: tuple[Mutant, ...] = (
+    Mutant(
+        "files are not synced",
+        (
+            f"{_ACKNOWLEDGED}[push-each]",
+            f"{_CUT}[push]",
+        ),
+        {
+            _DURABILITY: """
+ try:
+-    _full_sync(descriptor)
++    directory and _full_sync(descriptor)
+""",
+        },
+    ),
+    Mutant(
+        "folders of objects are not synced",
+        (
+            f"{_ACKNOWLEDGED}[push-each]",
+            f"{_CUT}[push]",
+        ),
+        {
+            _BATCH: """
+-side_by_side(lambda name: sync_path(name, folder=self._root_descriptor, directory=True), folders)
++del folders
+""",
+        },
+    ),
+    Mutant(
+        "no barrier before objects get their names",
+        (f"{_CUT}[push]",),
+        {
+            _BATCH: """
+-self._file_system.barrier()
+ self._rename(staged)
+""",
+        },
+    ),
+    Mutant(
+        "no barrier after objects got their names",
+        (
+            f"{_ACKNOWLEDGED}[push-whole]",
+            f"{_CUT}[push]",
+        ),
+        {
+            _BATCH: """
+-if staged:
+-    self._file_system.barrier()
+""",
+        },
+    ),
+    Mutant(
+        "an object that was there is named without being synced",
+        (f"{_KILLED}[objects of a push]",),
+        {
+            _STAGING: """
+-self._present.add(blake3)
+ return None
+""",
+        },
+    ),
+    Mutant(
+        "the manifest is stored without a barrier",
+        (
+            f"{_ACKNOWLEDGED}[finalize-whole]",
+            f"{_CUT}[finalize]",
+        ),
+        {
+            _PACKAGES: """
+ staged, _ = stage(batch, encoder.chunks(queries.manifest_files(connection, sequence)))
+-batch.publish()
++batch._rename(sorted(batch._staged.items()))
+""",
+        },
+    ),
+    Mutant(
+        "SQLite runs with synchronous=NORMAL",
+        (f"{_ACKNOWLEDGED}[create-whole]",),
+        {
+            _DATABASE: """
+-connection.pragma("synchronous", "FULL")
++connection.pragma("synchronous", "NORMAL")
+""",
+        },
+    ),
+    Mutant(
+        "a new folder is not synced into the one above it",
+        (f"{_KILLED}[folder of the store]",),
+        {
+            _DURABILITY: """
+-    with contextlib.suppress(PermissionError):
+-        sync_path(parent, directory=True)
++    pass
+ else:
+-    sync_path(parent, directory=True)
++    pass
+""",
+        },
+    ),
+)
+
+ORDER: tuple[Mutant, ...] = (
+    Mutant(
+        "objects are written in place",
+        (f"{_CUT}[push]",),
+        {
+            _STAGING: """
+ with translated(self._root):
+-    write_new(name, data, folder=self._folder, mode=_OBJECT_MODE)
++    key = object_key(digests.blake3)
++    try:
++        write_new(key, data, folder=self._root_descriptor, mode=_OBJECT_MODE)
++        os.link(key, name, src_dir_fd=self._root_descriptor, dst_dir_fd=self._folder)
++    except FileExistsError:
++        write_new(name, data, folder=self._folder, mode=_OBJECT_MODE)
+""",
+            _BATCH: """
+-os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
++self._keep and os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
+""",
+        },
+    ),
+    Mutant(
+        "the event comes before the object",
+        (
+            f"{_KILL_POINTS}[ingest new file]",
+            f"{_CUT}[ingest new file]",
+        ),
+        {
+            _INGEST: """
+-batch.publish()
+ with self._transaction(actor, shares=True) as transaction:
+     first = _admit(transaction.connection, sequence, [relative_path], idempotency)
+     if first is None:
+-        wanted = [(staged.digests.blake3, staged.size)]
+-        missing = presence.gone(transaction.connection, backend, batch, since, wanted)
+-        if missing and not batch.restore(missing):
+-            raise BackendError(f"the bytes of {relative_path!r} are gone again", retryable=True)
+         self._record_files(transaction, backend, sequence, [entry], 1, idempotency)
+         first = queries.file_sequence(transaction.connection, sequence, relative_path)
+-    return queries.file_of_event(transaction.connection, first)
++    found = queries.file_of_event(transaction.connection, first)
++batch.publish()
++return found
+""",
+        },
+    ),
+    Mutant(
+        "the schema is made in two transactions",
+        (
+            f"{_KILL_POINTS}[init]",
+            f"{_CUT}[init]",
+        ),
+        {
+            _DATABASE: """
++connection.execute("COMMIT; BEGIN IMMEDIATE")
+ connection.pragma("application_id", schema.APPLICATION_ID)
+""",
+        },
+    ),
+)
+
+ERRORS: tuple[Mutant, ...] = (
+    Mutant(
+        "an error of a sync is ignored",
+        (
+            f"{_ERRORS}[ingest new file]",
+            f"{_ERRORS}[push]",
+        ),
+        {
+            _DURABILITY: """
+ try:
+     _full_sync(descriptor)
++except OSError:
++    pass
+ finally:
+@@
+-if libc.syncfs(target) != 0:
++if libc.syncfs(target) > 0:
+""",
+        },
+    ),
+)
+
+DELETION: tuple[Mutant, ...] = (
+    Mutant(
+        "gc chooses objects under the lock and removes them without it",
+        (f"{_INTERLEAVINGS}[push x gc, expired]",),
+        {
+            _GC: """
+-    locked = {
+-        (blake3, name): until
+-        for name, backend in backends.items()
+-        for blake3, until in backend.remove_all(
+-            blake3 for blake3, backend_id, _ in pending if backend_id == name
+-        ).items()
+-    }
+-    gone = [row for row in pending if (row[0], row[1]) not in locked]
+-    if gone:
+-        transaction.record(
+-            events.object_deleted(blake3=blake3, size=size, backend_id=backend_id)
+-            for blake3, backend_id, size in gone
+-        )
++locked = {
++    (blake3, name): until
++    for name, backend in backends.items()
++    for blake3, until in backend.remove_all(
++        blake3 for blake3, backend_id, _ in pending if backend_id == name
++    ).items()
++}
++gone = [row for row in pending if (row[0], row[1]) not in locked]
++with new_transaction() as transaction:
++    transaction.record(
++        events.object_deleted(blake3=blake3, size=size, backend_id=backend_id)
++        for blake3, backend_id, size in gone
++    )
+ last = pending[-1][:2]
+""",
+        },
+    ),
+    Mutant(
+        "gc does not look again for holds when it deletes",
+        (f"{_INTERLEAVINGS}[hold x gc, expired]",),
+        {
+            _GC: """
+-collected = state is not None and retention.may_be_collected(state, now())
++collected = state is not None and state.collected_at is None
+""",
+        },
+    ),
+    Mutant(
+        "an ingest does not look for its objects under the lock",
+        (
+            f"{_INTERLEAVINGS}[push x gc, expired]",
+            f"{_INTERLEAVINGS}[ingest of files x gc, expired]",
+        ),
+        {
+            "presence.py": """
+-return backend.missing(wanted)
++return []
+""",
+        },
+    ),
+)
+
+MUTANTS = (*SYNCS, *ORDER, *ERRORS, *DELETION)

@@ -1,0 +1,1 @@
+"""Remote backends against real servers."""
