@@ -79,7 +79,8 @@ class SeenFiles:
             if self._new is not None and not kept:
                 with contextlib.suppress(OSError):
                     os.unlink(self._new.name)
-            self._open.close()
+            with contextlib.suppress(OSError):  # the call may be acknowledged already
+                self._open.close()
 
     @property
     def is_empty(self) -> bool:
