@@ -1,10 +1,6 @@
 """What can happen: the events, one builder for each type.
 
-The log is the truth of a store. Events are appended, never changed and never removed. The leaf hash of an
-event covers an envelope with the SHA-256 of the payload in the payload's place, so that a leaf is small and
-an event can be proved without disclosing what it says.
-
-Source: RFC 9162 §2.1.1 (leaf hash); docs/format.md.
+Source: docs/format.md, "Events".
 """
 
 from __future__ import annotations
@@ -18,8 +14,6 @@ if TYPE_CHECKING:
     from artifactstore.codec import Value
 
 FORMAT = 1  # of the events of a store, written into its first one
-
-_ROWS = 1000  # read and decoded at once
 
 STORE_CREATED = "v1.store.created"
 CLASS_DEFINED = "v1.retention.class_defined"

@@ -13,6 +13,7 @@ from artifactstore.errors import BackendError
 from artifactstore.lifecycle import retention
 from artifactstore.lifecycle.calls import LifecycleCalls
 from artifactstore.lifecycle.policy import RetentionPolicy
+from artifactstore.lifecycle.retention_calls import RetentionCalls
 from artifactstore.linkage.calls import LinkageCalls
 from artifactstore.metadata.calls import SchemaCalls
 from artifactstore.moment import Uuid7Source, believed, system_clock
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from artifactstore.uploads import Uploads
 
 
-class Store(PackageCalls, ReadCalls, LifecycleCalls, SchemaCalls, LinkageCalls):
+class Store(PackageCalls, ReadCalls, RetentionCalls, LifecycleCalls, SchemaCalls, LinkageCalls):
     """A store: its event log, its views and its objects.
 
     Safe to share between threads and after a fork; any number of processes may use the same store. Each
