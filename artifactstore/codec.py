@@ -7,6 +7,7 @@ encoder of its own. Everything the encoder would not write is refused when it is
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, NoReturn
 
@@ -29,6 +30,7 @@ INTEGER_MAX = 2**63 - 1
 _KNOWN_TAGS = (
     0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799
 )  # fmt: skip
+_PLAIN = frozenset((str, bytes, bool))
 
 
 def encode(value: Value) -> bytes:
@@ -80,15 +82,7 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH + ENVELOPE_DEPTH) -> Value
         IntegrityError: the bytes are not CBOR, not the deterministic form, or hold what is not allowed.
     """
     try:
-        value: Value = cbor2.loads(
-            data,
-            max_depth=max_depth,
-            allow_indefinite=False,
-            allow_duplicate_keys=False,
-            strict_hashable_types=True,
-            semantic_decoders=dict.fromkeys(_KNOWN_TAGS, _refuse_tag),
-            tag_hook=_refuse_tag,
-        )
+        value = _loads(data, max_depth)
         check_encodable(value, max_depth=max_depth)
         canonical = cbor2.dumps(value, canonical=True)
     except (cbor2.CBORError, InvalidInputError, ValueError, RecursionError, OverflowError) as error:
@@ -97,6 +91,54 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH + ENVELOPE_DEPTH) -> Value
     if canonical != data:
         message = "not deterministic CBOR: the same value has another encoding"
         raise IntegrityError(message, code="not-canonical")
+    return value
+
+
+def decode_listing(data: bytes, first: str, keys: tuple[str, ...]) -> Value:
+    """As `decode`, a third of the time for a map whose first entry is a long list of like records.
+
+    Args:
+        first: the key of the list.
+        keys: of each record, in canonical order.
+    Raises:
+        IntegrityError: as `decode`.
+    """
+    # What is proved quickly needs no second look; all else, good or bad, is for `decode` to judge.
+    with contextlib.suppress(cbor2.CBORError, InvalidInputError, ValueError, RecursionError, OverflowError):
+        value = _loads(data, MAX_DEPTH + ENVELOPE_DEPTH)
+        if isinstance(value, dict):
+            rest = dict(value)
+            records = rest.pop(first, None)
+            if isinstance(records, list) and all(_is_plain(record, keys) for record in records):
+                # Their keys stand in order and they hold no floats, so this is their canonical form.
+                tail = encode(rest)[1:]
+                head = bytes((0xA0 | len(value),)) if len(value) < 24 else b""
+                if data == b"".join((head, cbor2.dumps(first), cbor2.dumps(records), tail)):
+                    return value
+    return decode(data)
+
+
+def _is_plain(record: object, keys: tuple[str, ...]) -> bool:
+    return (
+        isinstance(record, dict)
+        and tuple(record) == keys
+        and all(
+            type(item) in _PLAIN or (type(item) is int and INTEGER_MIN <= item <= INTEGER_MAX)
+            for item in record.values()
+        )
+    )
+
+
+def _loads(data: bytes, max_depth: int) -> Value:
+    value: Value = cbor2.loads(
+        data,
+        max_depth=max_depth,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+        strict_hashable_types=True,
+        semantic_decoders=dict.fromkeys(_KNOWN_TAGS, _refuse_tag),
+        tag_hook=_refuse_tag,
+    )
     return value
 
 

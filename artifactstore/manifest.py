@@ -26,7 +26,8 @@ MEDIA_TYPE = "application/vnd.artifactstore.manifest.v1+cbor"
 VERSION = 1
 MAX_SIZE = 1 << 30  # bytes that a reader takes; the manifest of a million files has some 200 MB
 _TOP_KEYS = {"files", "totals", "package", "version", "media_type", "content_digest"}
-_FILE_KEYS = {"size", "blake3", "sha256", "executable", "media_type", "relative_path"}
+_FILE_ORDER = ("size", "blake3", "sha256", "executable", "media_type", "relative_path")
+_FILE_KEYS = set(_FILE_ORDER)
 _PACKAGE_TEXTS = ("name", "subject", "producer", "store_id", "package_id", "retention_class")
 _PACKAGE_KEYS = {*_PACKAGE_TEXTS, "metadata", "created_at", "metadata_schema"}
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -210,7 +211,7 @@ def decode(data: bytes) -> Manifest:
 
 
 def _decode(data: bytes) -> Manifest:
-    top = _map_of(codec.decode(data), _TOP_KEYS, "the manifest")
+    top = _map_of(codec.decode_listing(data, "files", _FILE_ORDER), _TOP_KEYS, "the manifest")
     if top["media_type"] != MEDIA_TYPE or _integer(top["version"], "version") != VERSION:
         raise InvalidInputError("its media type or version is unknown")
     entries = top["files"]

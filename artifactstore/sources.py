@@ -9,7 +9,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
-from artifactstore.digest import Hasher
+from artifactstore.digest import Hasher, digest_pair
 from artifactstore.errors import AccessError, ArtifactStoreError, InvalidInputError, SourceChangedError
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.ring import pump
@@ -190,18 +190,17 @@ def fill_from_descriptor(descriptor: int, *, limit: int) -> Fill:
 
 def file_digests(descriptor: int) -> DigestPair:
     """Both digests of an open file, in bounded memory; of one that grows, up to a byte more than it had."""
-    hasher = Hasher()
     size = os.fstat(descriptor).st_size
     if size < SMALL_FILE:
-        hasher.update(_read_small(descriptor, size))
-    else:
-        pump(
-            fill_from_descriptor(descriptor, limit=size + 1),
-            (
-                (lambda view, _offset: hasher.update_sha256(view), 1),
-                (lambda view, _offset: hasher.update_blake3(view), 1),
-            ),
-        )
+        return digest_pair(_read_small(descriptor, size))
+    hasher = Hasher()
+    pump(
+        fill_from_descriptor(descriptor, limit=size + 1),
+        (
+            (lambda view, _offset: hasher.update_sha256(view), 1),
+            (lambda view, _offset: hasher.update_blake3(view), 1),
+        ),
+    )
     return hasher.pair()
 
 

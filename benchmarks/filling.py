@@ -19,7 +19,7 @@ START = 1_800_000_000_000_000  # microseconds
 DAY = 86_400 * 1_000_000  # microseconds
 TOGETHER = 1000  # packages of one transaction
 FEW = 100  # one package in so many expires after a day, the others after 90
-PRODUCERS, SUBJECTS = 7, 97
+PRODUCERS, SUBJECTS = 7, 13  # few enough that each fills a page of a list
 
 
 class Calendar:

@@ -65,11 +65,17 @@ def _round(
 
     jump = 0
     objects = _different(dataset)
-    bare = place / "bare"
-    bare.mkdir(parents=True)
+    bare, shallow, deep = (place / name for name in ("bare", "shallow", "deep"))
+    for folder in (bare, shallow, deep):
+        folder.mkdir(parents=True)
     with artifactstore.open(place / "store", clock=lambda: system_clock() + jump) as store:
         push = partial(store.push, dataset.root, **SAID)
         compare("push: stage, sync, mkdir and rename, sync", push, partial(bare_push, objects, bare))
+        compare(
+            "not ours, the bare push with one level of folders",
+            partial(bare_push, objects, shallow, levels=1),
+            partial(bare_push, objects, deep),
+        )
         push()  # notes what it reads, once the files are old enough to be believed
         compare("push again: stat of each file and each object", push, partial(bare_stat, objects, bare))
         package = store.list_packages().items[0].package_id
@@ -99,8 +105,12 @@ def _different(dataset: Dataset) -> dict[str, str]:
     return found
 
 
-def bare_push(objects: dict[str, str], root: Path) -> None:
-    """Write each file aside, give it a name in the folder of its digest; durable on return."""
+def bare_push(objects: dict[str, str], root: Path, *, levels: int = 2) -> None:
+    """Write each file aside, give it a name in the folder of its digest; durable on return.
+
+    Args:
+        levels: of folders; we have two.
+    """
     descriptor = os.open(root, os.O_RDONLY)
     try:
         os.mkdir("staging", dir_fd=descriptor)
@@ -112,7 +122,7 @@ def bare_push(objects: dict[str, str], root: Path) -> None:
             os.close(new)
         sync(root)
         for name in sorted(objects):
-            folder = f"{name[:2]}/{name[2:4]}"
+            folder = f"{name[:2]}/{name[2:4]}" if levels > 1 else name[:2]
             os.makedirs(os.path.join(root, folder), exist_ok=True)
             os.rename(f"staging/{name}", f"{folder}/{name}", src_dir_fd=descriptor, dst_dir_fd=descriptor)
         sync(root)

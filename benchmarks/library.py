@@ -110,7 +110,7 @@ def replay(dataset: Dataset, directory: Path, *, rounds: int) -> list[Finding]:
             "replay", "the same with both fingerprints", statistics.median(checked), "events/s",
             ratio=statistics.median(mine / theirs for mine, theirs in zip(checked, inserted, strict=True)),
         ),
-        Finding("replay", "of it: reading and decoding the events alone", statistics.median(decoded), "events/s"),
+        Finding("replay", "of it: reading and decoding the events", statistics.median(decoded), "events/s"),
         Finding(
             "replay", "of it: SQLite copying the rows of the views, indexes last",
             statistics.median(rows_alone), "events/s",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PAGE = 50  # packages a list call returns
+ENOUGH = 50  # packages that expire together, from which on the cost of each is compared
 LOOKUPS = 300  # calls of which the median counts
 SAID = {"name": "n", "producer": "p", "subject": "s", "retention_class": "raw-evidence", "actor": "bench"}
 
@@ -45,6 +46,16 @@ class Findings(list[Finding]):
         most = None if value is first else targets.FLAT
         self.append(Finding("w5", f"{what}, {size:,} packages", value, unit, ratio, most=most))
 
+    def expired(self, what: str, size: int, seconds: float, count: int) -> None:
+        """What deletion cost for each package that had expired: it should not depend on the others."""
+        each = seconds / count * 1e6
+        ratio = most = None
+        if count >= ENOUGH:  # of few, what a call costs at least is the most of it
+            first = self._first.setdefault(what, each)
+            ratio, most = each / first, None if each is first else targets.PROPORTIONAL
+        name = f"{what}, {size:,} packages, {count:,} expired"
+        self.append(Finding("w5", name, each, "us each", ratio, most=most))
+
 
 def w5(directory: Path, *, limit: int) -> list[Finding]:
     """One store that grows, measured at each size; at the end everything in it expires."""
@@ -66,15 +77,10 @@ def w5(directory: Path, *, limit: int) -> list[Finding]:
             findings.add("replay", size, events / seconds_of(partial(rebuild_views, store)), "events/s")
             findings.flat("fsck", size, seconds_of(store.fsck) / size * 1e6, "us each")
             clock.now += 2 * DAY
-            expired = expire(store, findings, f"1% of {size:,} packages")
+            expire(store, findings, "1%", size)
         findings.append(orphans(store, root))
         clock.now += 100 * DAY
-        everything = expire(store, findings, "all others")
-    for name, few, many in zip(("sweep", "gc"), expired, everything, strict=True):
-        what = f"{name} of 1%, beside all others"
-        # Of few packages what a call costs at least is the most of it.
-        most = targets.PROPORTIONAL if filled >= SIZES[2] else None
-        findings.append(Finding("w5", what, few * 1e6, "us each", few / many, most=most))
+        expire(store, findings, "all others", filled)
     return findings
 
 
@@ -122,17 +128,13 @@ def look_ups(store: Store, findings: Findings, size: int) -> None:
         findings.flat(what, size, statistics.median(seconds_of(call) for call in series) * 1e6, "us p50")
 
 
-def expire(store: Store, findings: Findings, what: str) -> tuple[float, float]:
-    """Sweep and gc of what has expired; returns the seconds of each for one package."""
+def expire(store: Store, findings: Findings, what: str, size: int) -> None:
+    """Sweep and gc of what has expired."""
     swept: list[int] = []
     sweep = seconds_of(lambda: swept.append(len(store.sweep(actor="bench").marked)))
-    count = swept[0]
     gc = seconds_of(lambda: store.gc(actor="bench"))
     for name, seconds in (("sweep", sweep), ("gc", gc)):
-        findings.append(
-            Finding("w5", f"{name} of {what}: {count:,} expired", seconds / count * 1e6, "us each")
-        )
-    return sweep / count, gc / count
+        findings.expired(f"{name} of {what}", size, seconds, swept[0])
 
 
 def orphans(store: Store, root: Path) -> Finding:

@@ -42,7 +42,9 @@ PEERS: Mapping[tuple[str, str, str], float] = {
 LOG_SHARE = 1 / 3  # encoding, log and views, as a share of W1's push, at most
 REPLAY = 0.28  # events/s of replay, as a share of the rows/s of a bare insert, at least
 FLAT = 1.2  # cost at any number of packages, as a multiple of that at the smallest, at most
-PROPORTIONAL = 2.0  # cost of each expired package if 1% expire, as a multiple of that if 99% do, at most
+PROPORTIONAL = (
+    2.0  # cost of each expired package at any number, as a multiple of that at the smallest, at most
+)
 DATABASE_BYTES = 600  # of the database for each file, at most
 START = 2.0  # `version`, as a multiple of `python -c pass`, at most
 SHOW_SECONDS = 0.150  # `show`, at most
