@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ from format.cbor_cases import ENCODED, REFUSED_CBOR
 from format.values import scalars, texts, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 
@@ -191,6 +193,40 @@ def nested(levels: int) -> Any:
     for level in range(levels - 1):
         value = [value] if level % 2 else {"a": value}
     return value
+
+
+PLAIN = st.one_of(texts, st.binary(max_size=40), st.booleans(), st.integers(-(2**64), 2**64 - 1))
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.fixed_dictionaries({"a": PLAIN, "bb": PLAIN}),
+            st.fixed_dictionaries({"bb": PLAIN, "a": PLAIN}),
+            st.fixed_dictionaries({"a": scalars, "bb": values}),
+        ),
+        max_size=4,
+    ),
+    st.dictionaries(texts, values, max_size=3),
+    st.booleans(),
+    st.data(),
+)
+def test_a_listing_is_read_as_any_other_document(
+    records: list[dict[str, Any]], rest: dict[str, Any], canonical: bool, draw: st.DataObject
+) -> None:
+    data = bytearray(cbor2.dumps({"": records, **rest}, canonical=canonical))
+    if draw.draw(st.booleans(), "damaged"):
+        data[draw.draw(st.integers(0, len(data) - 1), "at")] ^= draw.draw(st.integers(1, 255), "by")
+
+    def outcome(read: Callable[[], Any]) -> str:
+        try:
+            return repr(read())  # which tells 1 from True and from 1.0
+        except IntegrityError as error:
+            return str(error)
+
+    listing = partial(codec.decode_listing, bytes(data), "", ("a", "bb"))
+    assert outcome(listing) == outcome(partial(codec.decode, bytes(data)))
 
 
 def test_a_document_nests_64_levels_and_our_envelopes_8_more() -> None:
