@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,6 +87,8 @@ def test_a_manifest_is_what_the_format_says_and_reads_back(
     assert decoded.total_size == encoder.total_size == described["totals"]["size"]
     assert decoded.content_digest.value == encoder.content_digest == described["content_digest"]
     assert verify.decode(data) == decoded.to_json()
+    document = json.dumps(decoded.to_json(), ensure_ascii=False, indent=2, sort_keys=True)
+    assert manifests.json_bytes(decoded) == f"{document}\n".encode()
 
 
 def reference_order(value: Any) -> Any:
