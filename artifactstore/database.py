@@ -395,6 +395,8 @@ class Database:
             contextlib.closing(Connection(partial, flags=_FLAGS)) as target,
             Translating(path, target),
         ):
+            if target.readonly("main"):  # where the system refuses more, SQLite makes do with reading
+                raise BackendError(f"the system opens {partial} for reading only", retryable=True)
             # One unchanging state: else each commit in between would make the copy begin anew.
             source.execute("BEGIN DEFERRED")
             source.pragma("user_version")
