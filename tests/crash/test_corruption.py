@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-SAMPLE = 45  # cases of each row
+SAMPLE = 25  # cases of each row
 MOST = 1000  # cases of each row in a full run
 REFUSALS = (IntegrityError, BackendError, StateError)
 
