@@ -387,7 +387,12 @@ class Database:
                 os.rename(partial, path)
             finally:
                 remove_partial(partial)
-            sync_path(os.path.dirname(path), directory=True)
+            try:
+                sync_path(os.path.dirname(path), directory=True)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)  # nobody is told of it
+                raise
 
     def _copy_to(self, partial: str, path: str) -> None:
         with (

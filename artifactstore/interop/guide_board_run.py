@@ -16,8 +16,9 @@ from artifactstore.media_types import guess_media_type
 from artifactstore.metadata.registration import check_schema
 from artifactstore.metadata.required_files import require_files
 from artifactstore.metadata.validation import violations
+from artifactstore.os_errors import release
 from artifactstore.paths import printable
-from artifactstore.sources import open_source
+from artifactstore.sources import open_source, reading
 from artifactstore.strict_json import read_object
 
 if TYPE_CHECKING:
@@ -211,13 +212,17 @@ def _chunks(root: str, path: str, digests: dict[str, Digest]) -> Generator[bytes
     digests[path] = Digest("blake3", state.digest())
 
 
-def _opened(path: str) -> BinaryIO:
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
     """A file opened for reading; never waits for one that is no regular file."""
-    stream = os.fdopen(open_source(path), "rb")
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise InvalidInputError(f"{printable(path)} is not a regular file", code="not-a-regular-file")
-    return stream
+    with reading(path):
+        descriptor = open_source(path)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InvalidInputError(f"{printable(path)} is not a regular file", code="not-a-regular-file")
+            yield os.fdopen(descriptor, "rb", closefd=False)
+        finally:
+            release(descriptor)
 
 
 def _read(path: str, limit: int) -> bytes:
