@@ -49,19 +49,33 @@ def first_use(connection: Connection, wanted: Idempotency | None) -> int | None:
     return sequence
 
 
+def is_repeated(connection: Connection, key: str | None) -> bool:
+    """Whether a key was used before: then the first result counts, and not what the rules are by now.
+
+    Raises:
+        InvalidInputError: the key is empty, too long or unprintable.
+    """
+    if key is None:
+        return False
+    return queries.idempotent_event(connection, check_label(key, field="idempotency key")) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class KnownContent:
     """When a push may return an earlier package: the same key, or, if asked, the same files.
 
     Args:
         content_digest: raw sha256 over the files of the push.
+        now: microseconds.
     """
 
     idempotency: Idempotency | None
     if_changed: bool
     producer: str
     subject: str
+    retention_class: str
     content_digest: bytes
+    now: int
 
     def package(self, connection: Connection) -> Package | None:
         """The earlier package, or None if this push makes a new one.
@@ -84,6 +98,11 @@ class KnownContent:
         if not self.if_changed:
             return None
         sequence = queries.same_content(
-            connection, producer=self.producer, subject=self.subject, content_digest=self.content_digest
+            connection,
+            producer=self.producer,
+            subject=self.subject,
+            retention_class=self.retention_class,
+            content_digest=self.content_digest,
+            now=self.now,
         )
         return None if sequence is None else queries.package(connection, sequence)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from artifactstore import event_log, fields, packages, presence, queries
 from artifactstore.digest import Digest
 from artifactstore.errors import ConflictError, StateError
-from artifactstore.idempotency import KnownContent, first_use, request
+from artifactstore.idempotency import KnownContent, first_use, is_repeated, request
 from artifactstore.ingest_calls import IngestCalls
 from artifactstore.lifecycle import object_locks, retention
 from artifactstore.metadata import admission
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from artifactstore.ingest import EntryList, OnProgress
     from artifactstore.linkage.message import LinkageRequest
     from artifactstore.manifest import ManifestPackage
-    from artifactstore.model import Package
+    from artifactstore.model import MetadataSchema, Package
     from artifactstore.objects.backend import Backend, Batch, Staged
     from artifactstore.results import PushResult
     from artifactstore.scan import Selection
@@ -72,6 +72,9 @@ class PackageCalls(IngestCalls):
         details = packages.check_details(name, producer, subject, retention_class, metadata, metadata_schema)
         idempotency = request(idempotency_key, "create_package", *details.arguments())
         with self._database.read() as connection:
+            first = first_use(connection, idempotency)
+            if first is not None:
+                return queries.package(connection, first).package_id
             schema = admission.require_metadata(connection, metadata_schema, details.metadata)
         with self._transaction(actor, shares=True) as transaction:
             first = first_use(transaction.connection, idempotency)
@@ -170,8 +173,8 @@ class PackageCalls(IngestCalls):
         """Create a package, ingest a directory into it and finalize it, in one transaction.
 
         Args:
-            if_changed: return the newest finalized package of this producer and subject if it has exactly
-                these files.
+            if_changed: if this producer and subject have a finalized package of this class with exactly these
+                files, whose time is not over, return the newest one.
             selection, cache, on_progress: as in `ingest_directory`.
             expected: blake3 of files that the caller has read before, by path: what he says of them in the
                 metadata is about these very bytes.
@@ -192,10 +195,8 @@ class PackageCalls(IngestCalls):
 
         details = packages.check_details(name, producer, subject, retention_class, metadata, metadata_schema)
         fields.check_label(actor, field="actor")
-        with self._database.read() as connection:
-            schema = admission.require_metadata(connection, metadata_schema, said := details.metadata)
-            duration = self._policy.duration(retention_class, queries.retention_classes(connection))
-            since = event_log.newest_sequence(connection)
+        said = details.metadata
+        schema, duration, since = self._admitted(details, idempotency_key)
         backend = self._backends.routed(producer, retention_class)
         with (
             self._seen_files(directory, cache) as seen,
@@ -211,7 +212,9 @@ class PackageCalls(IngestCalls):
             )
             staged, content_digest = _stage_manifest(batch, described, entries)
             idempotency = request(idempotency_key, "push", *details.arguments(), content_digest)
-            known = KnownContent(idempotency, if_changed, producer, subject, content_digest)
+            known = KnownContent(
+                idempotency, if_changed, producer, subject, retention_class, content_digest, created_at
+            )
             # Asked twice: here, before anything is published, and again under the write lock.
             with self._database.read() as connection:
                 earlier = known.package(connection)
@@ -251,6 +254,21 @@ class PackageCalls(IngestCalls):
         return PushResult(earlier, replace(result, new_object_count=0, new_object_size=0), unchanged=True)
 
     # What the calls above are made of
+
+    def _admitted(
+        self, details: packages.Details, key: str | None
+    ) -> tuple[MetadataSchema | None, int | None, int]:
+        """What the rules of today say of a package: its schema, its seconds; and where the log ends now.
+
+        A repeated key asks for what it made before, whatever the rules are by now.
+        """
+        with self._database.read() as connection:
+            since = event_log.newest_sequence(connection)
+            if is_repeated(connection, key):
+                return None, None, since
+            schema = admission.require_metadata(connection, details.metadata_schema, details.metadata)
+            classes = queries.retention_classes(connection)
+            return schema, self._policy.duration(details.retention_class, classes), since
 
     def _record_created(
         self,

@@ -234,17 +234,29 @@ def manifest_files(connection: Connection, sequence: int) -> Iterator[ManifestFi
         yield ManifestFile(path, media_type, size, blake3, sha256, bool(executable))
 
 
-def same_content(connection: Connection, *, producer: str, subject: str, content_digest: bytes) -> int | None:
-    """The newest finalized package of this producer and subject with exactly these files.
+def same_content(
+    connection: Connection,
+    *,
+    producer: str,
+    subject: str,
+    retention_class: str,
+    content_digest: bytes,
+    now: int,
+) -> int | None:
+    """The newest finalized package of this producer, subject and class with exactly these files.
 
-    One that a sweep has marked does not count: its bytes may go at any time.
+    One whose time is over, or that a sweep has marked, does not count: its bytes may go at any time.
+
+    Args:
+        now: microseconds.
     """
     found: int | None = connection.execute(
         "SELECT max(p.sequence) FROM artifact_packages p"
         " JOIN retention_state r ON r.package_sequence = p.sequence"
         " WHERE p.content_digest = ? AND p.producer = ? AND p.subject = ? AND p.status = ?"
-        " AND r.eligible_at IS NULL",
-        (content_digest, producer, subject, model.FINALIZED),
+        " AND r.retention_class = ? AND r.eligible_at IS NULL"
+        " AND (r.expires_at IS NULL OR r.expires_at > ?)",
+        (content_digest, producer, subject, model.FINALIZED, retention_class, now),
     ).get
     return found
 

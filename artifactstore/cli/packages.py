@@ -41,7 +41,8 @@ def push(
     if_changed: Annotated[
         bool,
         typer.Option(
-            "--if-changed", help="Return the newest package of this producer and subject if it is the same."
+            "--if-changed",
+            help="Return a package of this producer, subject and class with the same files, if there is one.",
         ),
     ] = False,
     idempotency_key: options.IdempotencyKey = None,

@@ -16,6 +16,7 @@ from artifactstore.client.uploads import Uploads, derived_key, entry_of
 from artifactstore.errors import ConflictError, DuplicateRelativePathError, InvalidInputError
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import FINALIZED, OPEN, Package
+from artifactstore.moment import system_clock
 from artifactstore.paths import check_relative_path
 from artifactstore.results import PushResult
 
@@ -184,7 +185,7 @@ class Client(ClientRetention):
             details = packages.with_skipped(details, tree.scan)
             content = tree.content_digest(details)
             if if_changed:
-                earlier = self._same_content(producer, subject, content)
+                earlier = self._same_content(details, content)
                 if earlier is not None:
                     return PushResult(earlier, tree.result(set()), unchanged=True)
             package = self._create(details, actor, derived_key(key, "create"))
@@ -275,23 +276,29 @@ class Client(ClientRetention):
             return {}
         return {file.relative_path: entry_of(file) for file in self._files(package.package_id)}
 
-    def _same_content(self, producer: str, subject: str, content: Digest) -> Package | None:
-        """The newest finalized package of this producer and subject with exactly these files."""
+    def _same_content(self, details: packages.Details, content: Digest) -> Package | None:
+        """The newest finalized package of this producer, subject and class with exactly these files."""
         cursor: str | None = None
         while True:
             page = self.list_packages(
-                producer=producer, subject=subject, status=FINALIZED, limit=_AT_ONCE, cursor=cursor
+                producer=details.producer,
+                subject=details.subject,
+                retention_class=details.retention_class,
+                status=FINALIZED,
+                limit=_AT_ONCE,
+                cursor=cursor,
             )
             for package in page.items:
-                # One that a sweep has marked does not count: its bytes may go at any time.
-                if package.content_digest == content and not self._marked(package):
+                if package.content_digest == content and self._stays(package):
                     return package
             if page.next_cursor is None:
                 return None
             cursor = page.next_cursor
 
-    def _marked(self, package: Package) -> bool:
-        return self.explain_retention(package.package_id).state.eligible_at is not None
+    def _stays(self, package: Package) -> bool:
+        """Whether its time is not over, and no sweep has marked it: else its bytes may go at any time."""
+        state = self.explain_retention(package.package_id).state
+        return state.eligible_at is None and (state.expires_at is None or state.expires_at > system_clock())
 
     def _having(self, package: Package, content: Digest, key: str) -> Package:
         """A sealed package, if it holds exactly these files."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from store.harness import SAID, refused
 
-from artifactstore import StateError
+from artifactstore import InvalidInputError, StateError
 from artifactstore.lifecycle import sweep as sweeping
+from artifactstore.lifecycle.policy import RetentionPolicy
 from lifecycle.harness import DAY, MICROSECONDS
 
 if TYPE_CHECKING:
@@ -261,6 +262,31 @@ def test_an_unchanged_push_never_returns_a_package_that_may_go(life: Life) -> No
     again = life.push(b"one", if_changed=True)
     assert again != package
     assert life.push(b"one", if_changed=True) == again
+
+
+def test_an_unchanged_push_never_returns_a_package_whose_time_is_over(life: Life) -> None:
+    package = life.push(b"one")
+    assert life.push(b"one", if_changed=True) == package
+    life.tick(days=2)  # and nobody has swept
+    assert life.push(b"one", if_changed=True) != package
+
+
+def test_an_unchanged_push_never_returns_a_package_of_another_class(life: Life) -> None:
+    package = life.push(b"one")
+    longer = life.push(b"one", if_changed=True, retention_class="release-evidence")
+    assert longer != package
+    assert life.push(b"one", if_changed=True) == package
+    assert life.push(b"one", if_changed=True, retention_class="release-evidence") == longer
+
+
+def test_a_push_with_a_key_is_repeated_after_its_class_has_left_the_policy(life: Life) -> None:
+    life.reopen(RetentionPolicy({"nightly": 3600}))
+    said = {"retention_class": "nightly", "idempotency_key": "run-1"}
+    package = life.push(b"one", **said)
+    life.reopen()
+    assert life.push(b"one", **said) == package
+    with life.home.unchanged(), refused(InvalidInputError, "unknown-retention-class", "nightly"):
+        life.push(b"one", retention_class="nightly")
 
 
 def test_a_push_with_the_key_of_a_package_that_is_gone_does_not_say_that_it_is_stored(life: Life) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from store.harness import SAID, Home, refused, write_tree
 
-from artifactstore import InvalidInputError, NotFoundError, StateError, Store, events
+from artifactstore import ConflictError, InvalidInputError, NotFoundError, StateError, Store, events
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +46,24 @@ def test_a_schema_has_versions(store: Store) -> None:
     assert store.get_metadata_schema(SLUG, version=2) == second
     assert registrations(store) == 4
     assert store.replay().identical
+
+
+def test_a_key_gives_its_first_result_whatever_the_schema_is_by_now(store: Store, tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree", {"a": b"a"})
+    said = {**SAID, "metadata": GOOD, "metadata_schema": SLUG}
+    store.register_metadata_schema(SLUG, COUNTS, actor="ada")
+    created = store.create_package(**said, idempotency_key="create")
+    pushed = store.push(tree, **said, idempotency_key="push").package
+    stricter = {**COUNTS, "required": ["passed", "board"], "x-required-files": [{"path": "*.html"}]}
+    store.register_metadata_schema(SLUG, stricter, actor="ada")
+    assert store.create_package(**said, idempotency_key="create") == created
+    again = store.push(tree, **said, idempotency_key="push")
+    assert (again.package, again.unchanged) == (pushed, True)
+    with refused(InvalidInputError, "metadata-invalid", "board"):
+        store.push(tree, **said, idempotency_key="another")
+    write_tree(tmp_path / "tree", {"b": b"b"})
+    with refused(ConflictError, "idempotency-conflict", "'push'"):
+        store.push(tree, **said, idempotency_key="push")
 
 
 def test_what_is_not_registered(store: Store) -> None:
