@@ -23,7 +23,7 @@ from artifactstore.objects.files import write_new, write_stream
 from artifactstore.objects.local import LocalBackend
 from artifactstore.os_errors import release, translation
 from artifactstore.paths import printable
-from artifactstore.reader import fill_from, open_object, reject
+from artifactstore.reader import fill_from, open_object, reject, settle
 from artifactstore.results import ExportResult
 from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from artifactstore.ingest import OnProgress
-    from artifactstore.manifest import Manifest
+    from artifactstore.manifest import Manifest, ManifestFile
 
     OpenObject = Callable[[bytes, int], io.RawIOBase]  # blake3, size
     Wanted = tuple[str, int, bytes, bool]  # path, size, blake3, executable
@@ -257,8 +257,7 @@ def export_tar(
             tar.addfile(member, content)
 
         for file in manifest.files:
-            raw = open_stored(file.blake3, file.size)
-            with open_object(raw, file.blake3, file.size, repr(file.relative_path)) as content:
+            with _opened(open_stored, file) as content:
                 add(file.relative_path, file.size, content, executable=file.executable)
         if kit is not None:
             for name, data in kit_files(manifest, manifest_bytes, kit):
@@ -293,13 +292,19 @@ def export_zip(
                     target.write(data)
 
         for file in manifest.files:
-            raw = open_stored(file.blake3, file.size)
-            with open_object(raw, file.blake3, file.size, repr(file.relative_path)) as content:
+            with _opened(open_stored, file) as content:
                 add(file.relative_path, file.size, content, executable=file.executable)
         if kit is not None:
             for name, data in kit_files(manifest, manifest_bytes, kit):
                 add(f"{kit}/{name}", len(data), io.BytesIO(data), executable=name.endswith(".py"))
     return ExportResult(len(manifest.files), manifest.total_size, kit)
+
+
+def _opened(open_stored: OpenObject, file: ManifestFile) -> io.BufferedReader:
+    """A file for an archive, of which nothing can be taken back once it is written."""
+    raw = open_stored(file.blake3, file.size)
+    settle(raw, file.blake3)
+    return open_object(raw, file.blake3, file.size, repr(file.relative_path))
 
 
 def kit_files(manifest: Manifest, manifest_bytes: bytes, folder: str) -> Iterator[tuple[str, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections import deque
 from typing import TYPE_CHECKING, NoReturn
 
 from artifactstore.digest import new_blake3
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     from artifactstore.objects.backend import Fill
+
+
+_BLOCK = 1 << 20  # bytes read at once
 
 
 class ObjectReader(io.RawIOBase):
@@ -85,11 +89,26 @@ class ObjectReader(io.RawIOBase):
             try:
                 return self._rest()
             except IntegrityError:
-                if not whole or not reject(self._raw):
+                if not whole or not self.reject():
                     raise
-            self._raw.seek(0)
-            self._hash = new_blake3()
-            self._hashed = 0
+
+    @property
+    def has_others(self) -> bool:
+        """Whether another place may have the object too."""
+        return isinstance(self._raw, FallbackReader) and self._raw.has_others
+
+    def reject(self) -> bool:
+        """Leave a place whose bytes are wrong for another, and begin again at the start.
+
+        Returns:
+            False if there is no other place.
+        """
+        if not reject(self._raw):
+            return False
+        self._raw.seek(0)
+        self._hash = new_blake3()
+        self._hashed = 0
+        return True
 
     def _rest(self) -> bytes:
         rest = bytearray(max(self._size - self._raw.tell(), 0))
@@ -130,7 +149,7 @@ class FallbackReader(io.RawIOBase):
     def __init__(
         self, sources: Iterable[Callable[[], io.RawIOBase]], on_failure: Callable[[ArtifactStoreError], None]
     ) -> None:
-        self._sources = iter(sources)
+        self._sources = deque(sources)
         self._on_failure = on_failure
         self._first_failure: ArtifactStoreError | None = None
         self._raw: io.RawIOBase
@@ -153,6 +172,15 @@ class FallbackReader(io.RawIOBase):
     def tell(self) -> int:
         """The position, in bytes."""
         return self._raw.tell()
+
+    def fileno(self) -> int:
+        """The descriptor, where the present place is on this machine; who reads by it turns to no other."""
+        return self._raw.fileno()
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there are places that were not tried yet."""
+        return bool(self._sources)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read into a buffer; 0 at the end.
@@ -188,9 +216,9 @@ class FallbackReader(io.RawIOBase):
         super().close()
 
     def _open_next(self) -> bool:
-        for source in self._sources:
+        while self._sources:
             try:
-                self._raw = source()
+                self._raw = self._sources.popleft()()
             except ArtifactStoreError as error:
                 self._note(error)
             else:
@@ -209,6 +237,30 @@ class FallbackReader(io.RawIOBase):
 def reject(raw: io.RawIOBase) -> bool:
     """Turn to another place of an object, from its start; False if there is none."""
     return isinstance(raw, FallbackReader) and raw.reject()
+
+
+def settle(raw: io.RawIOBase, blake3: bytes) -> None:
+    """Turn an object of several places to one that has it right, for who can take nothing back; at its start.
+
+    Only what is on this machine is read for that: what comes over a network is not fetched twice.
+    """
+    while isinstance(raw, FallbackReader) and raw.has_others and _is_here(raw):
+        digest = new_blake3()
+        fill = fill_from(raw)
+        with memoryview(bytearray(_BLOCK)) as buffer:
+            while count := fill(buffer):
+                digest.update(buffer[:count])
+        raw.seek(0)
+        if digest.digest() == blake3 or not raw.reject():
+            return
+
+
+def _is_here(raw: io.RawIOBase) -> bool:
+    try:
+        raw.fileno()
+    except io.UnsupportedOperation:
+        return False
+    return True
 
 
 class MemoryReader(io.RawIOBase):

@@ -13,7 +13,7 @@ from artifactstore.client.retention import ClientRetention
 from artifactstore.client.targets import target
 from artifactstore.client.transport import Transport
 from artifactstore.client.uploads import Uploads, derived_key, entry_of
-from artifactstore.errors import ConflictError, DuplicateRelativePathError, InvalidInputError
+from artifactstore.errors import AccessError, ConflictError, DuplicateRelativePathError, InvalidInputError
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import FINALIZED, OPEN, Package
 from artifactstore.moment import system_clock
@@ -141,8 +141,8 @@ class Client(ClientRetention):
         """
         fields.check_label(actor, field="actor")
         with read_tree(directory, selection, on_progress) as tree:
-            there = {} if idempotency_key is None else self._present(self.get_package(package))
-            return self._fill(package, tree, there, actor, _key_of(idempotency_key), on_progress)
+            there = None if idempotency_key is None else self._present(package)
+            return self._fill(package, tree, there or {}, actor, _key_of(idempotency_key), on_progress)
 
     def finalize_package(self, package: str, *, actor: str, idempotency_key: str | None = None) -> Digest:
         """As `Store.finalize_package`."""
@@ -192,6 +192,11 @@ class Client(ClientRetention):
             if package.status != OPEN:
                 return PushResult(self._having(package, content, key), tree.result(set()), unchanged=True)
             result = self._filled(package, tree, actor, key, on_progress)
+            if package.file_count:
+                # Somebody has put files into it before, and not every token may see which.
+                package = self._create(details, actor, derived_key(key, "create"))
+                if package.file_count != tree.entries.count:
+                    raise _other_request(key)
             sealed = self._finalize(package.package_id, actor, key)
             return PushResult(self._having(sealed, content, key), result)
 
@@ -215,17 +220,20 @@ class Client(ClientRetention):
     def _filled(
         self, package: Package, tree: Tree, actor: str, key: str, on_progress: OnProgress | None
     ) -> IngestResult:
-        """Give an open package all files of a directory, of which an earlier try may have put in some."""
+        """Give an open package all files of a directory, of which an earlier try may have put in some.
+
+        Who may not see which sends all of them again, each with the key that it had.
+        """
         paths = {entry[0] for entry in tree.entries}
         for tries in reversed(range(self._tries)):
-            there = self._present(package)
-            if not there.keys() <= paths:
+            there = self._present(package.package_id) if package.file_count else {}
+            if there is not None and not there.keys() <= paths:
                 raise _other_request(key)
             try:
-                return self._fill(package.package_id, tree, there, actor, key, on_progress)
+                return self._fill(package.package_id, tree, there or {}, actor, key, on_progress)
             except DuplicateRelativePathError:
                 # The last request of a try that was killed ran still.
-                if not tries:
+                if there is None or not tries:
                     raise
                 package = self.get_package(package.package_id)
         raise AssertionError("the last try returns or raises")
@@ -270,11 +278,14 @@ class Client(ClientRetention):
             send(lambda entry: entry[0] in gone)
         return tree.result(set(first))
 
-    def _present(self, package: Package) -> dict[str, Entry]:
-        """The files of an open package, by their paths."""
-        if not package.file_count:
-            return {}
-        return {file.relative_path: entry_of(file) for file in self._files(package.package_id)}
+    def _present(self, package: str) -> dict[str, Entry] | None:
+        """The files of an open package, by their paths; None if this token may not ask."""
+        try:
+            return {file.relative_path: entry_of(file) for file in self._files(package)}
+        except AccessError as error:
+            if error.code != "scope-missing":
+                raise
+            return None
 
     def _same_content(self, details: packages.Details, content: Digest) -> Package | None:
         """The newest finalized package of this producer, subject and class with exactly these files."""

@@ -30,7 +30,7 @@ from artifactstore.paths import printable
 from artifactstore.sources import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from artifactstore.client.transport import Transport
     from artifactstore.digest import Buffer
@@ -40,7 +40,8 @@ _AT_ONCE = 1000  # files of one question
 _KEY_MAX = 128  # characters of a key in a header field
 PART = 16 << 20  # bytes; a larger file goes in parts of this size
 _OUTLASTED = 60.0  # seconds; a server ends a request sooner whose connection broke without a word
-_LOOK = 0.25  # seconds between two tries meanwhile
+COMPLETED = 8 << 20  # bytes a second with which a server puts a complete upload at least where it belongs
+_LOOK, _LOOK_MAX = 0.25, 4.0  # seconds between the first two looks whether it is done, and the last
 
 
 class Uploads:
@@ -50,14 +51,25 @@ class Uploads:
         package: its id, or a unique prefix of it.
         actor: who does it.
         key: begins the idempotency key of each file.
+        clock: seconds, only forward.
     """
 
-    def __init__(self, transport: Transport, package: str, actor: str, key: str, *, tries: int) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        package: str,
+        actor: str,
+        key: str,
+        *,
+        tries: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._transport = transport
         self._package = package
         self._actor = actor
         self._key = key
         self._tries = tries
+        self._clock = clock
 
     def known(self, objects: Iterable[bytes]) -> set[bytes] | None:
         """Which of these objects (blake3) the server has; None if this token may not ask.
@@ -165,19 +177,31 @@ class Uploads:
                 offset = self._offset(session, size)
             else:
                 offset, pauses = offset + length, self._transport.pauses()
-        completion = Request("POST", target("uploads", session, "complete"), changing(self._actor, None))
+        # The server reads all of it once more, and may have to send it on.
+        waits = size / COMPLETED
+        place = target("uploads", session, "complete")
+        completion = Request("POST", place, changing(self._actor, None), waits=waits)
         return self._file(entry, self._when_free(completion))
 
     def _when_free(self, request: Request) -> Any:
-        """The answer to a request to a session, in whose way an earlier one may be that still runs."""
-        until = time.monotonic() + _OUTLASTED
+        """The answer to a request to a session, in whose way an earlier one may be that still runs.
+
+        The earlier one may be the same, whose answer did not come in time or was lost on the way: the time
+        that it is given begins only when the server says that it is still at work.
+        """
+        until: float | None = None
+        pause = _LOOK
         while True:
             try:
                 return self._transport.document(request)
             except ConflictError as error:
-                if error.code != "upload-busy" or time.monotonic() > until:
+                now = self._clock()
+                if until is None:
+                    until = now + _OUTLASTED + request.waits
+                if error.code != "upload-busy" or now > until:
                     raise
-            time.sleep(_LOOK)
+            time.sleep(pause)
+            pause = min(1.5 * pause, _LOOK_MAX)
 
     def _begin(self, entry: Entry, key: str) -> str:
         path, media_type, size, blake3, _, executable = entry

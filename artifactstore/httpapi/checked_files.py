@@ -1,4 +1,4 @@
-"""Which stored files were read to the end a short while ago, and had the digest that they should."""
+"""Which stored files were read to the end a short while ago, and the digest that they had."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TRUSTED = 600.0  # seconds
 _KEPT = 4096  # files
 
-_Looks = tuple[int, int, int, int, int]
+Looks = tuple[int, int, int, int, int]
 
 
 class CheckedFiles:
@@ -30,9 +30,9 @@ class CheckedFiles:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._found: OrderedDict[_Looks, tuple[bytes, float]] = OrderedDict()
+        self._found: OrderedDict[Looks, tuple[bytes, float]] = OrderedDict()
 
-    def note(self, descriptor: int, looks: _Looks, digest: bytes) -> None:
+    def note(self, descriptor: int, looks: Looks, digest: bytes) -> None:
         """Say that an open file was read to the end, and which digest it had.
 
         Args:
@@ -46,14 +46,18 @@ class CheckedFiles:
             while len(self._found) > _KEPT:
                 self._found.popitem(last=False)
 
-    def knows(self, looks: _Looks, digest: bytes) -> bool:
+    def knows(self, looks: Looks, digest: bytes) -> bool:
         """Whether a file that looks so had this digest a short while ago."""
+        return self.digest_of(looks) == digest
+
+    def digest_of(self, looks: Looks) -> bytes | None:
+        """The digest that a file that looks so had a short while ago; None if nobody has read it."""
         with self._lock:
             found, until = self._found.get(looks, (b"", 0.0))
-        return found == digest and self._clock() < until
+        return found if self._clock() < until else None
 
 
-def looks_of(descriptor: int) -> _Looks:
+def looks_of(descriptor: int) -> Looks:
     """What tells an open file from others, and from itself after a write."""
     state = os.fstat(descriptor)
     return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns

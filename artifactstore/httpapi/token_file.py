@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 from typing import TYPE_CHECKING
 
 from artifactstore.errors import SettingsError
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 _PREFIX = "file:"
 _SIZE_MAX = 64 << 10  # bytes
+# A list of who may use a file, acl(5): a version of 4 bytes, then of each its kind, what it may, and its id.
+_ACL = "system.posix_acl_access"
+_ACL_HEAD = 4
+_ACL_ENTRY = struct.Struct("<HHI")
+_USER, _GROUP_OF_FILE, _GROUP = 0x02, 0x04, 0x08
 
 
 def expanded(texts: Iterable[str]) -> Iterator[str]:
@@ -43,9 +49,27 @@ def _read(path: str) -> list[str]:
         raise SettingsError(
             f"{shown} cannot be read: {reason}", hint="name a readable regular file"
         ) from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & stat.S_IRWXO or (mode & stat.S_IRWXG and not _lists_us_alone(path)):
         raise SettingsError(f"{shown} can be read by others than its owner", hint="chmod 600 it")
     tokens = [token.strip() for token in re.split("[,\n]", data.decode("latin-1")) if token.strip()]
     if not tokens or not all(re.fullmatch(r"[\x21-\x7e]+", token) for token in tokens):
         raise SettingsError(f"{shown} holds no token, or one that no field can carry", hint="one a line")
     return tokens
+
+
+def _lists_us_alone(path: str) -> bool:
+    """Whether a file has a list of who may use it, and nobody is in it but its owner, root and this user.
+
+    Where there is such a list, the bits of the group in the mode are the most that it allows to anybody, and
+    say nothing of the group: a credential that systemd hands to a service with `User=` is a file of root with
+    mode 0440, which the list lets that user read and no group.
+    """
+    try:
+        listed = os.getxattr(path, _ACL)[_ACL_HEAD:]
+    except OSError:
+        return False  # no list, so the mode means what it says
+    ours = {0, os.geteuid()}
+    return not any(
+        allowed and (kind in {_GROUP_OF_FILE, _GROUP} or (kind == _USER and user not in ours))
+        for kind, allowed, user in _ACL_ENTRY.iter_unpack(listed)
+    )

@@ -19,6 +19,7 @@ from artifactstore import (
     StateError,
 )
 from artifactstore.client import Client
+from artifactstore.client.uploads import PART
 from client.harness import relay
 from client.serving import TOKEN, WRITER, Served
 
@@ -90,6 +91,45 @@ def test_a_token_that_may_not_read_sends_everything(served: Served, tmp_path: Pa
         client.finalize_package(package, actor="ada")
     assert (result.package.file_count, result.package.created_by) == (2, "writer (for ada)")
     assert served.store.get_package(package).file_count == 3
+
+
+def test_a_token_that_may_not_read_goes_on_with_its_key(served: Served, tmp_path: Path) -> None:
+    files = {"a": b"a", "b": b"a", "c": b"c", "large": incompressible(PART + 1)}
+    tree = write_tree(tmp_path / "tree", files)
+    with served.client(WRITER, connections=1) as client:
+        opened = _interrupted(served, client, tree)
+        assert served.store.get_package(opened).file_count
+        package = client.push(tree, **SAID, idempotency_key="run").package
+        assert client.push(tree, **SAID, idempotency_key="run").unchanged
+        other = client.create_package(**SAID)
+        for _ in range(2):
+            client.ingest_directory(other, tree, actor="ada", idempotency_key="fill")
+    assert (package.package_id, package.file_count, package.status) == (opened, len(files), "finalized")
+    for each in (opened, other):
+        assert {name: served.store.read_file(each, name) for name in files} == files
+    assert served.store.get_package(other).file_count == len(files)
+
+
+def _interrupted(served: Served, client: Client, tree: Path) -> str:
+    """Push under the key `run` until one file of several is sent; the package that is open then."""
+
+    def stop(progress: Progress) -> None:
+        if served.store.list_packages(status="open").items and progress.files:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        client.push(tree, **SAID, idempotency_key="run", on_progress=stop)
+    [package] = served.store.list_packages(status="open").items
+    return package.package_id
+
+
+def test_a_token_that_may_not_read_does_not_seal_what_others_put_in(served: Served, tree: Path) -> None:
+    with served.client(WRITER) as client:
+        opened = client.create_package(**SAID, idempotency_key="run/create")
+        client.ingest_file(opened, "other", b"other", actor="ada")
+        with refused(ConflictError, "idempotency-conflict", "run"):
+            client.push(tree, **SAID, idempotency_key="run")
+    assert served.store.get_package(opened).status == "open"
 
 
 def test_the_wrong_token_and_none(served: Served, home: Home, tree: Path) -> None:

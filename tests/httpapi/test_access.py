@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -153,6 +155,42 @@ def test_tokens_are_read_from_a_file(tmp_path: Path) -> None:
     file.write_text("a:read:one\n\nb:write:two, three\n")
     file.chmod(0o600)
     assert list(expanded(["zero", f"file:{file}"])) == ["zero", "a:read:one", "b:write:two", "three"]
+
+
+def list_users(file: Path, group: int = 0, *users: int) -> None:
+    """Let these users read a file by a list, as systemd does with a credential; the mode shows 0440 then."""
+    none, read = 0xFFFFFFFF, 4
+    entries = [(0x01, read, none), *((0x02, read, user) for user in users), (0x04, group, none)]
+    entries += [(0x10, read, none), (0x20, 0, none)]
+    packed = b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    os.setxattr(file, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o440
+
+
+def test_a_credential_of_systemd_is_a_file_of_tokens(tmp_path: Path) -> None:
+    from artifactstore.httpapi.token_file import expanded
+
+    file = tmp_path / "tokens"
+    file.write_text("a:read:one\n")
+    list_users(file, 0, os.geteuid())
+    assert list(expanded([f"file:{file}"])) == ["a:read:one"]
+
+
+@pytest.mark.parametrize("kind", ["group", "group in a list", "another user in a list"])
+def test_a_file_of_tokens_that_others_may_read_is_refused(tmp_path: Path, kind: str) -> None:
+    from artifactstore.httpapi.token_file import expanded
+
+    file = tmp_path / "tokens"
+    file.write_text("a:read:canary\n")
+    if kind == "group":
+        file.chmod(0o440)
+    elif kind == "group in a list":
+        list_users(file, 4, os.geteuid())
+    else:
+        list_users(file, 0, os.geteuid(), os.geteuid() + 1)
+    with pytest.raises(SettingsError, match="others than its owner") as caught:
+        list(expanded([f"file:{file}"]))
+    assert "canary" not in f"{caught.value} {caught.value.hint}"
 
 
 @pytest.mark.parametrize(
