@@ -80,6 +80,28 @@ def test_a_body_that_trickles_in_is_given_up_and_leaves_nothing(store: Store) ->
         assert store.newest_sequence() == before
 
 
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [(b"", b"0"), (b"2\r\n{}", b"\r"), (b"2\r\n{}\r\n0\r\nX: ", b"a")],
+    ids=["size", "end", "trailer"],
+)
+def test_a_line_of_a_chunked_body_that_trickles_in_is_given_up(
+    store: Store, start: bytes, piece: bytes
+) -> None:
+    target = b"POST /objects/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with serving(store, limits=HURRIED) as server, connected(server) as connection:
+        stop = threading.Event()
+        connection.sendall(target + KEY + b"Transfer-Encoding: chunked\r\n\r\n" + start)
+        thread = threading.Thread(target=trickle, args=(connection, piece, stop))
+        thread.start()
+        try:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1 << 16) == b""
+        finally:
+            stop.set()
+            thread.join()
+
+
 def test_a_body_that_stops_is_given_up(store: Store) -> None:
     with serving(store, limits=HURRIED) as server:
         answers = raw(server, b"POST /packages HTTP/1.1\r\nHost: localhost\r\n" + KEY
