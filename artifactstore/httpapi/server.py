@@ -142,6 +142,13 @@ class Server(ThreadingHTTPServer):
                     _end(mine.connection)
                 self.change.notify_all()
 
+    def mark_ending(self, connection: socket.socket) -> None:
+        """Note that the last answer of a connection is sent."""
+        with self.change:
+            mine = self._open.get(connection.fileno())
+            if mine is not None:
+                mine.idle_since = time.monotonic()
+
     def mark_busy(self, connection: socket.socket) -> bool:
         """Note that a request is worked on; false if the connection had to give way."""
         with self.change:

@@ -28,6 +28,7 @@ _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,15})")
 _SIZE_LINE_MAX = 32  # bytes of the line in front of a chunk: its size, which is all that is taken
 _READ = 1 << 18  # bytes asked for at once
 _SENDFILE = 1 << 26  # bytes given to one sendfile
+_LINGER = 2.0  # seconds for a client to take the last answer, whatever it goes on sending
 # Bytes of a file that wait in the socket to be sent. Without a bound, it is megabytes: the client then sleeps
 # while they are put there, and they have left the processor's cache when they go. What is on its way to a far
 # client is not bounded by it.
@@ -258,8 +259,9 @@ class Wire:
         """
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            self._socket.settimeout(0.5)
-            for _ in range(16):
+            deadline = self._clock() + _LINGER
+            while (left := deadline - self._clock()) > 0:
+                self._socket.settimeout(left)
                 if not self._socket.recv(_READ):
                     break
         with contextlib.suppress(OSError):

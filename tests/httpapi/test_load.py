@@ -191,6 +191,25 @@ def test_those_who_only_begin_a_request_give_way(store: Store) -> None:
         client.close()
 
 
+def test_those_who_are_refused_and_go_on_sending_give_way(store: Store) -> None:
+    limits = Limits(connections=4)
+    refused = b"POST /packages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+    with serving(store, limits=limits) as server, contextlib.ExitStack() as stack:
+        stop = threading.Event()
+        for _ in range(limits.connections):
+            connection = stack.enter_context(connected(server))
+            connection.sendall(refused)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 401")
+            thread = threading.Thread(target=trickle, args=(connection, b"a", stop))
+            stack.callback(thread.join)
+            thread.start()
+        stack.callback(stop.set)
+        for _ in range(5):
+            client = Client(server)
+            client("GET", "/health", status=200)
+            client.close()
+
+
 def test_a_request_too_many_is_503(store: Store) -> None:
     limits = Limits(handlers=1, patience=0.05, stall=PATIENCE)
     with serving(store, limits=limits) as server, connected(server) as connection:
