@@ -161,8 +161,8 @@ ROUTES = (
         "Send a part of the file",
         Reply("The session.", "Upload"),
         WRITE,
-        "Whatever came stays if the connection breaks. Of a part that has another digest than the request says,"
-        " nothing stays.",
+        "Whatever came stays if the connection breaks. Of a part that has another digest than the request"
+        " says, nothing stays.",
         fields=(
             Parameter(
                 "Upload-Offset", "Where the part begins.", {"type": "integer", "minimum": 0}, required=True
