@@ -285,6 +285,7 @@ class Registry:
         created_before: int | None = None,
         metadata: Mapping[str, str] | None = None,
         limit: int = 50,
+        size: int | None = None,
         cursor: str | None = None,
     ) -> Page[Package]:
         """See `Store.list_packages`."""
@@ -299,6 +300,7 @@ class Registry:
                 created_before=created_before,
                 metadata=metadata,
                 limit=limit,
+                size=size,
                 cursor=cursor,
             )
         )
@@ -357,9 +359,9 @@ class Registry:
         """See `Store.arrivals`; its own calls block."""
         return await _run(self.store.arrivals)
 
-    async def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
+    async def events(self, *, after: int = 0, limit: int = 1000, size: int | None = None) -> list[Event]:
         """See `Store.events`."""
-        return await _run(lambda: self.store.events(after=after, limit=limit))
+        return await _run(lambda: self.store.events(after=after, limit=limit, size=size))
 
     async def verification(self, package: str) -> Verification:
         """See `Store.verification`."""

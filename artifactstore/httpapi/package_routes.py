@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TAR = "application/x-tar"
 ZIP = "application/zip"
+PAGE_SIZE = 4 << 20  # bytes of payloads or metadata with which a page ends, before its limit
 TEXT_OR_NOTHING = (str, NoneType)
 
 LIMIT = Parameter(
@@ -83,6 +84,7 @@ def list_packages(call: Call) -> Answer:
         created_before=_moment(call, "created_before"),
         metadata=metadata,
         limit=call.integer("limit", default=50, minimum=1, maximum=1000),
+        size=PAGE_SIZE,
         cursor=call.text("cursor"),
     )
     return listed(call, page.items, page.next_cursor)
