@@ -228,10 +228,14 @@ class Registry:
         )
 
     async def register_metadata_schema(
-        self, slug: str, schema: Mapping[str, Value], *, actor: str
+        self, slug: str, schema: Mapping[str, Value], *, actor: str, idempotency_key: str | None = None
     ) -> MetadataSchema:
         """See `Store.register_metadata_schema`."""
-        return await _run(lambda: self.store.register_metadata_schema(slug, schema, actor=actor))
+        return await _run(
+            lambda: self.store.register_metadata_schema(
+                slug, schema, actor=actor, idempotency_key=idempotency_key
+            )
+        )
 
     async def request_linkage(self, package: str, linkage: LinkageRequest, *, actor: str) -> Linkage:
         """See `Store.request_linkage`."""
