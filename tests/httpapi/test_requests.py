@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from artifactstore.digest import digest_pair
+from httpapi.harness import PUSHER, Client, raw
+
 if TYPE_CHECKING:
-    from httpapi.harness import Client
+    from artifactstore.httpapi import Server
+
+KEY = f"Authorization: Bearer {PUSHER}\r\n".encode()
 
 
 def test_a_key_is_that_of_one_schema(operator: Client) -> None:
@@ -18,3 +25,11 @@ def test_a_key_is_that_of_one_schema(operator: Client) -> None:
     assert register({"type": "object"}, 201) == first
     assert register({"required": ["run"]}, 409)["code"] == "idempotency-conflict"
     assert len(operator("GET", "/metadata-schemas").document["items"]) == 1
+
+
+@pytest.mark.parametrize("wanted", ["bytes=0-1", "bytes=99-"])
+def test_a_range_is_that_of_a_get_alone(client: Client, wanted: str) -> None:
+    package = client.finalized({"a.txt": b"0123456789"})
+    answer = client("HEAD", f"/packages/{package}/files/a.txt", Range=wanted, status=200)
+    assert answer.fields["content-length"] == "10"
+    assert "content-range" not in answer.fields
