@@ -124,15 +124,17 @@ def upload_file(call: Call) -> Answer:
     """
     package, path = call.path["package"], call.path["path"]
     media_type = call.head.fields.get("content-type")
-    executable = _boolean(call, "executable")
+    executable, known = _boolean(call, "executable"), _boolean(call, "known")
     expected = expected_of(call.head.fields)
-    if call.body.done and call.text("known") is not None:
+    if known:
         call.require(READ)
+        if not call.body.done:
+            raise Refusal(422, "known=true takes no body", hint="send the bytes without it", close=True)
         if not expected:
             raise Refusal(422, "a file is known by its digest alone", hint="send Artifactstore-Digest")
-        known = KnownFile(path, expected[0], media_type, executable)
+        wanted = [KnownFile(path, expected[0], media_type, executable)]
         [file] = call.store.ingest_known(
-            package, [known], actor=call.actor, idempotency_key=call.idempotency_key
+            package, wanted, actor=call.actor, idempotency_key=call.idempotency_key
         )
     else:
         if not call.head.has_length:
@@ -310,7 +312,7 @@ ROUTES = (
         " already; then a digest and a token that may read are needed.",
         query=(
             EXECUTABLE,
-            Parameter("known", "Take the bytes that have the digest.", {"type": "boolean"}),
+            Parameter("known", "Take the bytes that have the digest.", {"type": "boolean", "default": False}),
         ),
         fields=(
             Parameter("Content-Type", "The media type of the file; guessed from its name if not given."),

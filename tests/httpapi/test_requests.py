@@ -33,3 +33,18 @@ def test_a_range_is_that_of_a_get_alone(client: Client, wanted: str) -> None:
     answer = client("HEAD", f"/packages/{package}/files/a.txt", Range=wanted, status=200)
     assert answer.fields["content-length"] == "10"
     assert "content-range" not in answer.fields
+
+
+def test_known_is_true_or_false(client: Client) -> None:
+    package = client.package()
+    where = f"/packages/{package}/files"
+    digest = f"blake3:{digest_pair(b'').blake3.hex()}"
+    client("PUT", f"{where}/empty?known=false", b"", status=201)
+    client("PUT", f"{where}/full?known=false", b"bytes", status=201)
+    for text in ("banana", "", "1", "True"):
+        answer = client("PUT", f"{where}/b?known={text}", b"", Artifactstore_Digest=digest, status=400)
+        assert answer.document["code"] == "bad-query"
+    client("PUT", f"{where}/known?known=true", b"", Artifactstore_Digest=digest, status=201)
+    client("PUT", f"{where}/c?known=true", b"bytes", Artifactstore_Digest=digest, status=422)
+    client("PUT", f"{where}/c?known=true", iter([b""]), Artifactstore_Digest=digest, status=422)
+    assert client("GET", f"/packages/{package}").document["file_count"] == 3
