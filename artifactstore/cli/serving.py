@@ -41,7 +41,8 @@ def serve(
 ) -> None:
     """Serve the store over HTTP until it is stopped.
 
-    Tokens are taken from ARTIFACTSTORE_AUTH_TOKENS; without any, nobody gets in. SIGTERM and Ctrl-C let
+    Tokens are taken from ARTIFACTSTORE_AUTH_TOKENS; without any, nobody gets in unless ARTIFACTSTORE_ANON_READ
+    is set. SIGTERM and Ctrl-C let
     running requests end first.
     """
     from dataclasses import replace
@@ -77,7 +78,8 @@ def serve(
             run.output.line(server.url)
             run.output.flush()
             if not settings.auth_tokens:
-                run.note("warning: ARTIFACTSTORE_AUTH_TOKENS is not set: only / and /health answer")
+                may = "anybody may read, nobody may write" if settings.anon_read else "nobody gets in"
+                run.note(f"warning: ARTIFACTSTORE_AUTH_TOKENS is not set: {may}")
             while not stopping.is_set():
                 signals.wait()
             run.note("stopping")

@@ -220,10 +220,14 @@ def make_server(
         tls_certificate, tls_key: PEM files; with them it speaks TLS alone.
         insecure_bind: let others reach it without TLS, for a network that is trusted.
     Raises:
-        SettingsError: a token is none, the certificate cannot be used, the address cannot be bound, or
+        SettingsError: a token is none, the certificate cannot be used or is missing beside a key, the address cannot be bound, or
             strangers could reach the store without a token or listen to one.
     """
     known = Tokens.parse(expanded(check_references(tokens)), anonymous_read=anonymous_read)
+    if tls_key is not None and tls_certificate is None:
+        raise SettingsError(
+            "a key without its certificate would serve plain HTTP", hint="give --tls-cert, too"
+        )
     tls = None if tls_certificate is None else _tls(tls_certificate, tls_key)
     if not is_loopback(host):
         if not known.known:

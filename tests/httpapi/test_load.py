@@ -353,6 +353,30 @@ def test_the_program_says_when_nobody_gets_in(program: Program) -> None:
             process.kill()
 
 
+def test_the_program_says_when_anybody_may_read(program: Program) -> None:
+    with subprocess.Popen(
+        program.command("serve", "--port", "0"),
+        env=program.environment({"ARTIFACTSTORE_ANON_READ": "true"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            read_line(process)
+            assert process.stderr is not None
+            told = process.stderr.readline()
+            assert b"ARTIFACTSTORE_AUTH_TOKENS is not set" in told
+            assert b"anybody may read" in told
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+
+def test_a_key_without_its_certificate_is_refused(program: Program, certificate: tuple[Path, Path]) -> None:
+    answer = program.spawn("serve", "--port", "0", "--tls-key", str(certificate[1]), code=2)
+    assert "--tls-cert" in answer.stderr
+
+
 def test_the_program_refuses_to_be_reached_from_elsewhere(program: Program) -> None:
     answer = program.spawn("serve", "--host", "0.0.0.0", "--port", "0", code=2)  # noqa: S104 - refused
     assert "can be reached from elsewhere" in answer.stderr
