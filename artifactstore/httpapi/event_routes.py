@@ -58,12 +58,15 @@ def _as_stored(event: Event) -> dict[str, codec.Value]:
 class EventStream:
     """Server-sent events: what is in the log behind a place, then what comes.
 
+    It has its place among those who wait before its head is sent: one too many is refused, not cut off.
+
     Source: HTML, "Server-sent events".
     """
 
     size = None
 
     def __init__(self, service: Service, after: int) -> None:
+        service.begin_waiting()
         self._service = service
         self._after = after
 
@@ -71,17 +74,17 @@ class EventStream:
         """Send until the client or the server ends it."""
         del wire
         write(b": events of an artifactstore\nretry: 1000\n\n")
-        with self._service.working(sending=False), self._service.waiting():
-            while not self._service.arrivals.closed:
-                events = self._service.store.events(after=self._after, limit=_AT_ONCE, size=PAGE_SIZE)
-                if events:
-                    write(b"".join(map(_message, events)))
-                    self._after = events[-1].sequence
-                elif not self._service.arrivals.wait(self._after, _BEAT):
-                    write(b":\n\n")
+        while not self._service.arrivals.closed:
+            events = self._service.store.events(after=self._after, limit=_AT_ONCE, size=PAGE_SIZE)
+            if events:
+                write(b"".join(map(_message, events)))
+                self._after = events[-1].sequence
+            elif not self._service.arrivals.wait(self._after, _BEAT):
+                write(b":\n\n")
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Give the place back."""
+        self._service.end_waiting()
 
 
 def _message(event: Event) -> bytes:

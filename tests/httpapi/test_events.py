@@ -225,6 +225,21 @@ def test_a_stream_goes_on_behind_the_last_event_that_was_seen(store: Store, serv
     stream.close()
 
 
+def test_a_stream_too_many_is_503(store: Store) -> None:
+    with serving(store, limits=Limits(waiters=1)) as server:
+        client = Client(server)
+        for _ in range(2):  # what is not sent holds no place
+            client("HEAD", "/events", Accept="text/event-stream", status=200)
+        stream = Stream(server)
+        stream.read_until(b"id: 1\n")
+        refused = client("GET", "/events", Accept="text/event-stream", status=503)
+        assert refused.document["code"] == "overloaded"
+        assert refused.fields["retry-after"] == "1"
+        client.close()
+    stream.read_to_the_end()
+    stream.close()
+
+
 def test_a_stop_ends_streams_and_waits(store: Store) -> None:
     with serving(store) as server:
         stream = Stream(server)
