@@ -55,8 +55,7 @@ def show_upload(call: Call) -> Answer:
 
 def send_upload(call: Call) -> Answer:
     """Send the whole file; what was there before is forgotten."""
-    if not call.head.has_length:
-        raise Refusal(411, "the length of the body is missing", close=True)
+    _need_length(call)
     uploads, upload_id, owner = call.service.uploads, call.path["upload"], call.principal.name
     chunks = _as_said(call.body, expected_of(call.head.fields))
     uploads.restart(upload_id, owner=owner)
@@ -65,6 +64,7 @@ def send_upload(call: Call) -> Answer:
 
 def resume_upload(call: Call) -> Answer:
     """Add bytes at the offset that `Upload-Offset` names; whatever came stays if the connection breaks."""
+    _need_length(call)
     text = call.head.fields.get(OFFSET)
     if text is None:
         raise Refusal(
@@ -88,6 +88,11 @@ def resume_upload(call: Call) -> Answer:
         call.path["upload"], chunks, offset=int(text), owner=call.principal.name
     )
     return _answer(upload)
+
+
+def _need_length(call: Call) -> None:
+    if not call.head.has_length:
+        raise Refusal(411, "the length of the body is missing", close=True)
 
 
 def _as_said(chunks: Iterable[bytes], expected: list[Digest]) -> Iterator[bytes]:
@@ -171,7 +176,7 @@ ROUTES = (
             CONTENT_DIGEST,
         ),
         body=BYTES,
-        refuses=(404, 409, 428),
+        refuses=(404, 409, 411, 428),
     ),
     Route(
         "POST",
