@@ -41,9 +41,8 @@ def serve(
 ) -> None:
     """Serve the store over HTTP until it is stopped.
 
-    Tokens are taken from ARTIFACTSTORE_AUTH_TOKENS; without any, nobody gets in unless ARTIFACTSTORE_ANON_READ
-    is set. SIGTERM and Ctrl-C let
-    running requests end first.
+    Tokens are taken from ARTIFACTSTORE_AUTH_TOKENS; without any, nobody gets in, or with
+    ARTIFACTSTORE_ANON_READ everybody to read. SIGTERM and Ctrl-C let running requests end first.
     """
     from dataclasses import replace
 

@@ -220,8 +220,8 @@ def make_server(
         tls_certificate, tls_key: PEM files; with them it speaks TLS alone.
         insecure_bind: let others reach it without TLS, for a network that is trusted.
     Raises:
-        SettingsError: a token is none, the certificate cannot be used or is missing beside a key, the address cannot be bound, or
-            strangers could reach the store without a token or listen to one.
+        SettingsError: a token is none, the certificate cannot be used or is missing beside a key, the
+            address cannot be bound, or strangers could reach the store without a token or listen to one.
     """
     known = Tokens.parse(expanded(check_references(tokens)), anonymous_read=anonymous_read)
     if tls_key is not None and tls_certificate is None:
