@@ -24,7 +24,8 @@ FIELDS_MAX = 64
 QUERY_MAX = 64  # parameters
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TARGET = re.compile(rb"/[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*")
+# Brackets in the query are none of RFC 3986, yet many write `metadata[key]` so.
+_TARGET = re.compile(rb"/[!$%&'()*+,./0-9:;=@A-Z_a-z~-]*(?:\?[!$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]*)?")
 _VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")

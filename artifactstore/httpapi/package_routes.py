@@ -67,11 +67,6 @@ def create_package(call: Call) -> Answer:
 
 def list_packages(call: Call) -> Answer:
     """List packages, newest first."""
-    metadata = {
-        name.removeprefix("metadata."): value
-        for name, value in call.head.query.items()
-        if name.startswith("metadata.")
-    }
     if "metadata" in call.head.query:
         raise bad_query("a filter of metadata names its key", hint="write metadata.KEY=VALUE")
     page = call.store.list_packages(
@@ -82,7 +77,7 @@ def list_packages(call: Call) -> Answer:
         name=call.text("name"),
         created_after=_moment(call, "created_after"),
         created_before=_moment(call, "created_before"),
-        metadata=metadata,
+        metadata=call.metadata(),
         limit=call.integer("limit", default=50, minimum=1, maximum=1000),
         size=PAGE_SIZE,
         cursor=call.text("cursor"),
@@ -246,7 +241,10 @@ _FILTERS = (
         {"type": "string", "enum": ["open", "finalized", "garbage_collected"]},
     ),
     Parameter("name", "Only with this name."),
-    Parameter("metadata", "Written `metadata.KEY=VALUE`: only with this entry; `a.b` is b inside a."),
+    Parameter(
+        "metadata",
+        "`metadata.KEY=VALUE` or `metadata[KEY]=VALUE`: only with this entry; `a.b` is b inside a.",
+    ),
     Parameter("created_after", "Only younger ones: a date or RFC 3339."),
     Parameter("created_before", "Only older ones."),
 )

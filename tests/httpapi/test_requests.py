@@ -56,3 +56,18 @@ def test_an_upload_says_how_long_it_is(server: Server, client: Client, method: s
     where = client("POST", "/uploads", wanted, status=201).fields["location"]
     request = f"{method} {where} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nUpload-Offset: 0\r\n".encode()
     assert raw(server, request + KEY + b"\r\n").statuses == [411]
+
+
+def test_a_filter_of_metadata_can_be_written_in_two_ways(server: Server, client: Client) -> None:
+    wanted = client.package(metadata={"run": {"id": 7}})
+    client.package(metadata={"run": {"id": 8}})
+    for query in ("metadata.run.id=7", "metadata%5Brun.id%5D=7", "metadata.run.id=7&metadata[run.id]=7"):
+        found = client("GET", f"/packages?{query}", status=200).document["items"]
+        assert [package["package_id"] for package in found] == [wanted], query
+    page = client("GET", "/packages?limit=1&metadata[run.id]=8", status=200)
+    assert len(page.document["items"]) == 1
+    for query in ("metadata=7", "metadata[run.id=7", "metadata[]=7", "metadata.=7", "metadata[a]b=7",
+                  "limit[a]=7", "metadata.run.id=7&metadata[run.id]=8"):  # fmt: skip
+        assert client("GET", f"/packages?{query}", status=400).document["code"] == "bad-query", query
+    answers = raw(server, b"GET /pack[ages HTTP/1.1\r\nHost: localhost\r\n" + KEY + b"\r\n")
+    assert answers.statuses == [400]
