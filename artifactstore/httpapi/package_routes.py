@@ -12,7 +12,7 @@ from artifactstore.facts import package_document, plain
 from artifactstore.httpapi.access import READ, WRITE
 from artifactstore.httpapi.answers import CBOR, JSON, Answer, Streamed, disposition, document
 from artifactstore.httpapi.contents import expected_of, file_answer
-from artifactstore.httpapi.negotiation import chosen
+from artifactstore.httpapi.negotiation import chosen, names_etag
 from artifactstore.httpapi.refusals import Refusal
 from artifactstore.httpapi.routes import BYTES, Parameter, Reply, Route, bad_query
 from artifactstore.known_files import KnownFile
@@ -197,6 +197,8 @@ def show_manifest(call: Call) -> Answer:
     fields = {"Vary": "Accept"}
     if form == CBOR:
         fields["ETag"] = f'"{package.manifest_digest}"'
+        if names_etag(call.head.fields.get("if-none-match"), fields["ETag"]):
+            return Answer(304, fields=fields)
     return Answer(200, data, form, fields)
 
 
@@ -352,7 +354,9 @@ ROUTES = (
         show_manifest,
         "Fetch the manifest of a finalized package",
         Reply("The manifest.", "Manifest", (JSON, CBOR)),
-        refuses=(404, 406, 409, 410),
+        "Its JSON projection, or by Accept its very bytes in CBOR; these have an entity tag, their digest.",
+        fields=(Parameter("If-None-Match", "Entity tags, for CBOR: 304 if the manifest has one of them."),),
+        refuses=(304, 404, 406, 409, 410),
     ),
     Route(
         "GET",

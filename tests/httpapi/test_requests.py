@@ -71,3 +71,20 @@ def test_a_filter_of_metadata_can_be_written_in_two_ways(server: Server, client:
         assert client("GET", f"/packages?{query}", status=400).document["code"] == "bad-query", query
     answers = raw(server, b"GET /pack[ages HTTP/1.1\r\nHost: localhost\r\n" + KEY + b"\r\n")
     assert answers.statuses == [400]
+
+
+def test_a_manifest_that_the_client_has_is_not_sent_again(client: Client) -> None:
+    where = f"/packages/{client.finalized({'a': b'a'})}/manifest"
+    first = client("GET", where, Accept="application/cbor", status=200)
+    etag = first.fields["etag"]
+    for condition in (etag, f'"other", W/{etag}', "*"):
+        answer = client("GET", where, Accept="application/cbor", If_None_Match=condition, status=304)
+        assert answer.fields["etag"] == etag
+        assert answer.fields["vary"] == "Accept"
+        assert answer.body == b""
+    again = client("GET", where, Accept="application/cbor", If_None_Match='"other"', status=200)
+    assert again.body == first.body
+    # The projection in JSON is another representation, and has no tag.
+    assert client("GET", where, If_None_Match=etag, status=200).document["files"]
+    open_one = f"/packages/{client.package()}/manifest"
+    client("GET", open_one, Accept="application/cbor", If_None_Match="*", status=409)
