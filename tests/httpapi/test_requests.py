@@ -54,8 +54,8 @@ def test_known_is_true_or_false(client: Client) -> None:
 def test_an_upload_says_how_long_it_is(server: Server, client: Client, method: str) -> None:
     wanted = {"package": client.package(), "relative_path": "a"}
     where = client("POST", "/uploads", wanted, status=201).fields["location"]
-    request = f"{method} {where} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nUpload-Offset: 0\r\n".encode()
-    assert raw(server, request + KEY + b"\r\n").statuses == [411]
+    request = f"{method} {where} HTTP/1.1\r\nHost: localhost\r\nUpload-Offset: 0\r\n".encode()
+    assert raw(server, request + KEY + b"Connection: close\r\n\r\n").statuses == [411]
 
 
 def test_a_filter_of_metadata_can_be_written_in_two_ways(server: Server, client: Client) -> None:
