@@ -354,7 +354,7 @@ ROUTES = (
         show_manifest,
         "Fetch the manifest of a finalized package",
         Reply("The manifest.", "Manifest", (JSON, CBOR)),
-        description="Its JSON projection, or by Accept its very bytes in CBOR; these have an entity tag, their digest.",
+        description="Its JSON projection, or by Accept its very bytes in CBOR, which have an entity tag.",
         fields=(Parameter("If-None-Match", "Entity tags, for CBOR: 304 if the manifest has one of them."),),
         refuses=(304, 404, 406, 409, 410),
     ),

@@ -53,7 +53,7 @@ ROUTES = (
         Reply("The version that is the last one now.", "MetadataSchema", status=201),
         ADMIN,
         "Packages that exist keep the version under which they were created. The content of the last version"
-        " again changes nothing, and then no key is kept either.",
+        " again changes nothing, and then no key is kept.",
         fields=(KEY, ACTOR),
         body="NewSchema",
         body_required=True,
