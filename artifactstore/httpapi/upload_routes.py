@@ -154,7 +154,7 @@ ROUTES = (
         "Send the whole file",
         Reply("The session.", "Upload"),
         WRITE,
-        "What was there before is forgotten. Bytes that have another digest than the request says are refused.",
+        "What was there before is forgotten. Bytes with another digest than the request says are refused.",
         fields=(DIGEST, CONTENT_DIGEST),
         body=BYTES,
         refuses=(404, 409, 411),
@@ -166,8 +166,8 @@ ROUTES = (
         "Send a part of the file",
         Reply("The session.", "Upload"),
         WRITE,
-        "Add bytes at the offset that `Upload-Offset` names; whatever came stays if the connection breaks. Of a"
-        " part that has another digest than the request says, nothing stays.",
+        "Add bytes at the offset that `Upload-Offset` names; whatever came stays if the connection breaks. Of"
+        " a part with another digest than the request says, nothing stays.",
         fields=(
             Parameter(
                 "Upload-Offset", "Where the part begins.", {"type": "integer", "minimum": 0}, required=True
