@@ -10,7 +10,7 @@ Source: RFC 9162 §2.1.1 (leaf hash); docs/format.md.
 from __future__ import annotations
 
 import hashlib
-from itertools import islice
+from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING
 
 from artifactstore import codec
@@ -147,6 +147,16 @@ def read(connection: Connection, *, after: int, limit: int = -1) -> Iterator[Eve
             if not isinstance(payload, dict):
                 raise IntegrityError(f"the payload of event {row[0]} is not a map")
             yield Event._make((*row[:6], payload, row[7]))
+
+
+def count_within(connection: Connection, *, after: int, limit: int, size: int) -> int:
+    """How many events, as by `read`, have at most so many bytes of payloads; the first one counts."""
+    # SQLite knows the length of a payload without reading it.
+    lengths = connection.execute(
+        "SELECT length(payload) FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?", (after, limit)
+    )
+    sums = accumulate(length for (length,) in lengths)
+    return max(1, sum(1 for _ in takewhile(lambda total: total <= size, sums)))
 
 
 def _decode_payload(sequence: int, payload: object) -> Value:

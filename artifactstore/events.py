@@ -291,7 +291,14 @@ def garbage_collected(package_id: bytes, *, reason: str, plan_digest: bytes) -> 
     return Draft(GARBAGE_COLLECTED, package_id, {"reason": reason, "plan_digest": plan_digest})
 
 
-def schema_registered(*, slug: str, version: int, digest: bytes, body: Mapping[str, Value]) -> Draft:
+def schema_registered(
+    *,
+    slug: str,
+    version: int,
+    digest: bytes,
+    body: Mapping[str, Value],
+    idempotency: Idempotency | None = None,
+) -> Draft:
     """A version of a schema of metadata is known to the store.
 
     Args:
@@ -299,7 +306,7 @@ def schema_registered(*, slug: str, version: int, digest: bytes, body: Mapping[s
         digest: raw sha256 of the encoded body.
     """
     payload: dict[str, Value] = {"body": body, "slug": slug, "digest": digest, "version": version}
-    return Draft(SCHEMA_REGISTERED, None, payload)
+    return Draft(SCHEMA_REGISTERED, None, _with_idempotency(payload, idempotency))
 
 
 def linkage_requested(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -107,10 +108,12 @@ def package(connection: Connection, sequence: int) -> Package:
 
 
 def list_packages(
-    connection: Connection, wanted: PackageFilter, *, limit: int, cursor: str | None
+    connection: Connection, wanted: PackageFilter, *, limit: int, size: int | None, cursor: str | None
 ) -> Page[Package]:
     """Packages, newest first.
 
+    Args:
+        size: bytes of metadata with which the page ends; the first package comes in any case.
     Raises:
         InvalidInputError: the limit, the cursor or the status is not one.
     """
@@ -144,13 +147,20 @@ def list_packages(
             conditions.append(condition)
             values.append(value)
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = connection.execute(
-        f"SELECT p.sequence, {PACKAGE_COLUMNS} FROM {' '.join(joins)} {where} ORDER BY {key} DESC LIMIT ?",
+    found = connection.execute(
+        f"SELECT p.sequence, length(p.metadata), {PACKAGE_COLUMNS} FROM {' '.join(joins)} {where}"
+        f" ORDER BY {key} DESC LIMIT ?",
         (*values, limit + 1),
-    ).fetchall()
-    more = len(rows) > limit
-    del rows[limit:]
-    return Page(tuple(package_of_row(row[1:]) for row in rows), str(rows[-1][0]) if more else None)
+    )
+    rows: list[tuple[object, ...]] = []
+    more, left = False, math.inf if size is None else size
+    for row in found:
+        left -= row[1]
+        if more := len(rows) == limit or (left < 0 and bool(rows)):
+            break
+        rows.append(row)
+    found.close()
+    return Page(tuple(package_of_row(row[2:]) for row in rows), str(rows[-1][0]) if more else None)
 
 
 def _walked(wanted: PackageFilter) -> tuple[str, bool]:

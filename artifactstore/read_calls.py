@@ -70,6 +70,7 @@ class ReadCalls(StoreCalls):
         created_before: int | None = None,
         metadata: Mapping[str, str] | None = None,
         limit: int = 50,
+        size: int | None = None,
         cursor: str | None = None,
     ) -> Page[Package]:
         """Packages that match everything given, newest first.
@@ -80,6 +81,7 @@ class ReadCalls(StoreCalls):
             metadata: dotted key to the text of a scalar: `{"run.id": "7"}`; an entry of a list counts under
                 the list's key. Keys of more than 255 characters cannot be asked for.
             limit: 1 to 1,000.
+            size: bytes of metadata with which a page ends, though not before its first package.
             cursor: `next_cursor` of the page before.
         Raises:
             InvalidInputError: a filter, the limit or the cursor is none.
@@ -95,7 +97,7 @@ class ReadCalls(StoreCalls):
             metadata=metadata or {},
         )
         with self._database.read() as connection:
-            return queries.list_packages(connection, wanted, limit=limit, cursor=cursor)
+            return queries.list_packages(connection, wanted, limit=limit, size=size, cursor=cursor)
 
     def list_files(self, package: str, *, limit: int = 1000, cursor: str | None = None) -> Page[File]:
         """The files of a package, sorted by the bytes of their relative paths.
@@ -336,16 +338,19 @@ class ReadCalls(StoreCalls):
                 connection, str(digest) if isinstance(digest, Digest) else digest
             )
 
-    def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
+    def events(self, *, after: int = 0, limit: int = 1000, size: int | None = None) -> list[Event]:
         """The log from a place on, oldest first.
 
         Args:
             after: the sequence before the first event wanted; 0 for the beginning.
             limit: at most so many.
+            size: bytes of payloads that they have at most, though there is always a first one.
         """
         queries.check_limit(limit)
         queries.check_integer(after, name="after")
         with self._database.read() as connection:
+            if size is not None:
+                limit = event_log.count_within(connection, after=after, limit=limit, size=size)
             return list(event_log.read(connection, after=after, limit=limit))
 
     def newest_sequence(self) -> int:

@@ -228,10 +228,14 @@ class Registry:
         )
 
     async def register_metadata_schema(
-        self, slug: str, schema: Mapping[str, Value], *, actor: str
+        self, slug: str, schema: Mapping[str, Value], *, actor: str, idempotency_key: str | None = None
     ) -> MetadataSchema:
         """See `Store.register_metadata_schema`."""
-        return await _run(lambda: self.store.register_metadata_schema(slug, schema, actor=actor))
+        return await _run(
+            lambda: self.store.register_metadata_schema(
+                slug, schema, actor=actor, idempotency_key=idempotency_key
+            )
+        )
 
     async def request_linkage(self, package: str, linkage: LinkageRequest, *, actor: str) -> Linkage:
         """See `Store.request_linkage`."""
@@ -285,6 +289,7 @@ class Registry:
         created_before: int | None = None,
         metadata: Mapping[str, str] | None = None,
         limit: int = 50,
+        size: int | None = None,
         cursor: str | None = None,
     ) -> Page[Package]:
         """See `Store.list_packages`."""
@@ -299,6 +304,7 @@ class Registry:
                 created_before=created_before,
                 metadata=metadata,
                 limit=limit,
+                size=size,
                 cursor=cursor,
             )
         )
@@ -357,9 +363,9 @@ class Registry:
         """See `Store.arrivals`; its own calls block."""
         return await _run(self.store.arrivals)
 
-    async def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
+    async def events(self, *, after: int = 0, limit: int = 1000, size: int | None = None) -> list[Event]:
         """See `Store.events`."""
-        return await _run(lambda: self.store.events(after=after, limit=limit))
+        return await _run(lambda: self.store.events(after=after, limit=limit, size=size))
 
     async def verification(self, package: str) -> Verification:
         """See `Store.verification`."""

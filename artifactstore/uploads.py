@@ -158,10 +158,11 @@ class Uploads:
         """Add bytes at the end of what is there; durable on return, and whatever came if this raises.
 
         Args:
+            chunks: raises `InvalidInputError` if its bytes turn out to be wrong; then none of them stay.
             offset: what the caller believes to be there.
         Raises:
             ConflictError: other bytes are there, or another request is adding some.
-            InvalidInputError: more came than was announced.
+            InvalidInputError: more came than was announced; none of it stays.
         """
         with self._translated(), self._held(upload_id, owner) as (upload, descriptor):
             if upload.file_id is not None:
@@ -173,7 +174,7 @@ class Uploads:
                     code="wrong-offset",
                 )
             os.ftruncate(descriptor, offset)
-            noted = offset
+            begun = noted = offset
             try:
                 for chunk in chunks:
                     if upload.expected_size is not None and offset + len(chunk) > upload.expected_size:
@@ -184,6 +185,9 @@ class Uploads:
                         noted = self._acknowledge(upload, descriptor, offset).offset
             except OSError:
                 # The disk refused, perhaps a sync, and a sync does not say twice what it has lost.
+                raise
+            except InvalidInputError:
+                self._acknowledge(upload, descriptor, begun)
                 raise
             except BaseException:
                 # What came before a connection broke is what a resumed upload goes on from.

@@ -41,8 +41,8 @@ def serve(
 ) -> None:
     """Serve the store over HTTP until it is stopped.
 
-    Tokens are taken from ARTIFACTSTORE_AUTH_TOKENS; without any, nobody gets in. SIGTERM and Ctrl-C let
-    running requests end first.
+    Tokens are taken from ARTIFACTSTORE_AUTH_TOKENS; without any, nobody gets in, or with
+    ARTIFACTSTORE_ANON_READ everybody to read. SIGTERM and Ctrl-C let running requests end first.
     """
     from dataclasses import replace
 
@@ -77,7 +77,8 @@ def serve(
             run.output.line(server.url)
             run.output.flush()
             if not settings.auth_tokens:
-                run.note("warning: ARTIFACTSTORE_AUTH_TOKENS is not set: only / and /health answer")
+                may = "anybody may read, nobody may write" if settings.anon_read else "nobody gets in"
+                run.note(f"warning: ARTIFACTSTORE_AUTH_TOKENS is not set: {may}")
             while not stopping.is_set():
                 signals.wait()
             run.note("stopping")

@@ -22,6 +22,7 @@ WRITE = "write"
 ADMIN = "admin"
 SCOPES = (READ, WRITE, ADMIN)
 ANONYMOUS = "anonymous"
+_FILE = "file:"
 
 _NAMED = re.compile(r"([A-Za-z0-9._@-]{1,64}):([a-z+]+):([\x21-\x7e]+)")
 _BEARER = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
@@ -62,12 +63,12 @@ class Tokens:
         """Read `token`, which may do everything, or `name:scope:token`; scopes are joined by `+`.
 
         Raises:
-            SettingsError: a scope is none, or a name comes twice; quotes no token.
+            SettingsError: a scope is none, or a name or a token comes twice; quotes no token.
         """
         known: list[tuple[bytes, Principal]] = []
         for number, text in enumerate(texts, start=1):
             name, scopes, token = f"token-{number}", frozenset(SCOPES), text
-            if text.count(":") >= 2:
+            if ":" in text:
                 match = _NAMED.fullmatch(text)
                 if match is None or not set(match[2].split("+")) <= set(SCOPES):
                     raise SettingsError(
@@ -75,11 +76,20 @@ class Tokens:
                         hint=f"scopes are {', '.join(SCOPES)}, joined by +; names are plain ASCII",
                     )
                 name, scopes, token = match[1], frozenset(match[2].split("+")), match[3]
+            if name == ANONYMOUS:
+                raise SettingsError(
+                    f"token {number} has the name of those without one", hint="give it another name"
+                )
             if any(principal.name == name for _, principal in known):
                 raise SettingsError(
                     f"the name of token {number} is taken", hint="give each token a name of its own"
                 )
-            known.append((hashlib.sha256(token.encode()).digest(), Principal(name, scopes)))
+            digest = hashlib.sha256(token.encode()).digest()
+            if any(other == digest for other, _ in known):
+                raise SettingsError(
+                    f"token {number} is that of another name, too", hint="give each name a token of its own"
+                )
+            known.append((digest, Principal(name, scopes)))
         return cls(tuple(known), anonymous_read)
 
     def principal(self, fields: Mapping[str, str]) -> Principal | None:
@@ -141,6 +151,21 @@ def missing_scope(principal: Principal, scope: str) -> Refusal:
         code="scope-missing",
         headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
     )
+
+
+def check_references(texts: Iterable[str]) -> list[str]:
+    """The tokens as they are configured, where what begins as a reference to a file is one.
+
+    Raises:
+        SettingsError: one could be a secret behind the name `file`; quotes nothing of it.
+    """
+    given = list(texts)
+    for number, text in enumerate(given, start=1):
+        if text.startswith(_FILE) and not text.startswith(f"{_FILE}/"):
+            raise SettingsError(
+                f"token {number} is not file:/absolute/path", hint="no token can have the name file"
+            )
+    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from artifactstore import codec
 from artifactstore.event_log import to_json
 from artifactstore.httpapi.answers import CBOR, EVENT_STREAM, JSON, Answer, document
 from artifactstore.httpapi.negotiation import chosen
+from artifactstore.httpapi.package_routes import PAGE_SIZE
 from artifactstore.httpapi.routes import Parameter, Reply, Route
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ def read_events(call: Call) -> Answer:
         if last.isascii() and last.isdigit() and len(last) <= 18:
             after = int(last)
         return Answer(200, EventStream(call.service, after), EVENT_STREAM, {"Vary": "Accept"})
-    events = call.store.events(after=after, limit=limit)
+    events = call.store.events(after=after, limit=limit, size=PAGE_SIZE)
     if not events and wait:
         with call.service.waiting():
             call.service.arrivals.wait(after, wait)
-        events = call.store.events(after=after, limit=limit)
+        events = call.store.events(after=after, limit=limit, size=PAGE_SIZE)
     next_cursor = str(events[-1].sequence if events else after)
     if form == JSON:
         items = [to_json(event) for event in events]
@@ -57,12 +58,15 @@ def _as_stored(event: Event) -> dict[str, codec.Value]:
 class EventStream:
     """Server-sent events: what is in the log behind a place, then what comes.
 
+    It has its place among those who wait before its head is sent: one too many is refused, not cut off.
+
     Source: HTML, "Server-sent events".
     """
 
     size = None
 
     def __init__(self, service: Service, after: int) -> None:
+        service.begin_waiting()
         self._service = service
         self._after = after
 
@@ -70,17 +74,17 @@ class EventStream:
         """Send until the client or the server ends it."""
         del wire
         write(b": events of an artifactstore\nretry: 1000\n\n")
-        with self._service.working(sending=False), self._service.waiting():
-            while not self._service.arrivals.closed:
-                events = self._service.store.events(after=self._after, limit=_AT_ONCE)
-                if events:
-                    write(b"".join(map(_message, events)))
-                    self._after = events[-1].sequence
-                elif not self._service.arrivals.wait(self._after, _BEAT):
-                    write(b":\n\n")
+        while not self._service.arrivals.closed:
+            events = self._service.store.events(after=self._after, limit=_AT_ONCE, size=PAGE_SIZE)
+            if events:
+                write(b"".join(map(_message, events)))
+                self._after = events[-1].sequence
+            elif not self._service.arrivals.wait(self._after, _BEAT):
+                write(b":\n\n")
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Give the place back."""
+        self._service.end_waiting()
 
 
 def _message(event: Event) -> bytes:
@@ -107,7 +111,7 @@ ROUTES = (
             ),
             Parameter(
                 "limit",
-                "At most so many.",
+                "At most so many; large events end a page earlier.",
                 {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1000},
             ),
             Parameter(

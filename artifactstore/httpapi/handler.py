@@ -41,7 +41,8 @@ class Handler(BaseHTTPRequestHandler):
         self._peer = str(self.client_address[0])
 
     def finish(self) -> None:
-        """End the connection."""
+        """End the connection; while its last answer is taken, it gives way as an idle one does."""
+        self._server.mark_ending(self.request)
         self._wire.close()
 
     def handle(self) -> None:

@@ -3,7 +3,7 @@
 Stricter than RFC 9112 allows wherever two readers could understand a request in two ways: a front that reads
 it otherwise than we do could be made to smuggle one request inside another.
 
-Source: RFC 9110 §5 (fields), §7.2 (Host), §10.1.1 (Expect); RFC 9112 §2 to §6; RFC 3986 §2.1.
+Source: RFC 9110 §5 (fields), §7.2 (Host), §10.1.1 (Expect), §14.2 (Range); RFC 9112 §2 to §6; RFC 3986 §2.1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ FIELDS_MAX = 64
 QUERY_MAX = 64  # parameters
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TARGET = re.compile(rb"/[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*")
+# Brackets in the query are none of RFC 3986, yet many write `metadata[key]` so.
+_TARGET = re.compile(rb"/[!$%&'()*+,./0-9:;=@A-Z_a-z~-]*(?:\?[!$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]*)?")
 _VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -96,6 +97,8 @@ def parse_head(data: bytes) -> Head:
     first, *lines = data.split(b"\r\n")
     method, target, version = _request_line(first)
     fields = _fields(lines)
+    if method != "GET":
+        fields.pop("range", None)  # RFC 9110 §14.2: no other method has one
     path, segments, query = _target(target)
     if "host" not in fields and version >= (1, 1):
         raise _bad("there is no Host")

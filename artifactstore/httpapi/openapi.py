@@ -106,7 +106,7 @@ def _parameter(place: str, parameter: Parameter) -> dict[str, Any]:
         "schema": dict(parameter.schema),
     }
     if parameter.name == "metadata":
-        # Written `metadata.KEY=VALUE`, one parameter for each key.
+        # One parameter for each key, as `metadata[KEY]=VALUE`.
         described |= {
             "schema": {"type": "object", "additionalProperties": {"type": "string"}},
             "style": "deepObject",
@@ -116,7 +116,7 @@ def _parameter(place: str, parameter: Parameter) -> dict[str, Any]:
 
 def _request_body(route: Route) -> dict[str, Any]:
     if route.body == BYTES:
-        return {"required": False, "content": {BYTES: {"schema": {}}}}
+        return {"required": False, "content": {"*/*": {"schema": {}}}}
     schema = {"$ref": f"#/components/schemas/{route.body}"}
     return {"required": route.body_required, "content": {JSON: {"schema": schema}}}
 

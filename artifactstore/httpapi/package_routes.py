@@ -12,7 +12,7 @@ from artifactstore.facts import package_document, plain
 from artifactstore.httpapi.access import READ, WRITE
 from artifactstore.httpapi.answers import CBOR, JSON, Answer, Streamed, disposition, document
 from artifactstore.httpapi.contents import expected_of, file_answer
-from artifactstore.httpapi.negotiation import chosen
+from artifactstore.httpapi.negotiation import chosen, names_etag
 from artifactstore.httpapi.refusals import Refusal
 from artifactstore.httpapi.routes import BYTES, Parameter, Reply, Route, bad_query
 from artifactstore.known_files import KnownFile
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TAR = "application/x-tar"
 ZIP = "application/zip"
+PAGE_SIZE = 4 << 20  # bytes of payloads or metadata with which a page ends, before its limit
 TEXT_OR_NOTHING = (str, NoneType)
 
 LIMIT = Parameter(
@@ -66,11 +67,6 @@ def create_package(call: Call) -> Answer:
 
 def list_packages(call: Call) -> Answer:
     """List packages, newest first."""
-    metadata = {
-        name.removeprefix("metadata."): value
-        for name, value in call.head.query.items()
-        if name.startswith("metadata.")
-    }
     if "metadata" in call.head.query:
         raise bad_query("a filter of metadata names its key", hint="write metadata.KEY=VALUE")
     page = call.store.list_packages(
@@ -81,8 +77,9 @@ def list_packages(call: Call) -> Answer:
         name=call.text("name"),
         created_after=_moment(call, "created_after"),
         created_before=_moment(call, "created_before"),
-        metadata=metadata,
+        metadata=call.metadata(),
         limit=call.integer("limit", default=50, minimum=1, maximum=1000),
+        size=PAGE_SIZE,
         cursor=call.text("cursor"),
     )
     return listed(call, page.items, page.next_cursor)
@@ -122,15 +119,17 @@ def upload_file(call: Call) -> Answer:
     """
     package, path = call.path["package"], call.path["path"]
     media_type = call.head.fields.get("content-type")
-    executable = _boolean(call, "executable")
+    executable, known = _boolean(call, "executable"), _boolean(call, "known")
     expected = expected_of(call.head.fields)
-    if call.body.done and call.text("known") is not None:
+    if known:
         call.require(READ)
+        if not call.body.done:
+            raise Refusal(422, "known=true takes no body", hint="send the bytes without it", close=True)
         if not expected:
             raise Refusal(422, "a file is known by its digest alone", hint="send Artifactstore-Digest")
-        known = KnownFile(path, expected[0], media_type, executable)
+        wanted = [KnownFile(path, expected[0], media_type, executable)]
         [file] = call.store.ingest_known(
-            package, [known], actor=call.actor, idempotency_key=call.idempotency_key
+            package, wanted, actor=call.actor, idempotency_key=call.idempotency_key
         )
     else:
         if not call.head.has_length:
@@ -198,6 +197,8 @@ def show_manifest(call: Call) -> Answer:
     fields = {"Vary": "Accept"}
     if form == CBOR:
         fields["ETag"] = f'"{package.manifest_digest}"'
+        if names_etag(call.head.fields.get("if-none-match"), fields["ETag"]):
+            return Answer(304, fields=fields)
     return Answer(200, data, form, fields)
 
 
@@ -242,7 +243,10 @@ _FILTERS = (
         {"type": "string", "enum": ["open", "finalized", "garbage_collected"]},
     ),
     Parameter("name", "Only with this name."),
-    Parameter("metadata", "Written `metadata.KEY=VALUE`: only with this entry; `a.b` is b inside a."),
+    Parameter(
+        "metadata",
+        "`metadata.KEY=VALUE` or `metadata[KEY]=VALUE`: only with this entry; `a.b` is b inside a.",
+    ),
     Parameter("created_after", "Only younger ones: a date or RFC 3339."),
     Parameter("created_before", "Only older ones."),
 )
@@ -308,7 +312,7 @@ ROUTES = (
         " already; then a digest and a token that may read are needed.",
         query=(
             EXECUTABLE,
-            Parameter("known", "Take the bytes that have the digest.", {"type": "boolean"}),
+            Parameter("known", "Take the bytes that have the digest.", {"type": "boolean", "default": False}),
         ),
         fields=(
             Parameter("Content-Type", "The media type of the file; guessed from its name if not given."),
@@ -350,7 +354,9 @@ ROUTES = (
         show_manifest,
         "Fetch the manifest of a finalized package",
         Reply("The manifest.", "Manifest", (JSON, CBOR)),
-        refuses=(404, 406, 409, 410),
+        description="Its JSON projection, or by Accept its very bytes in CBOR, which have an entity tag.",
+        fields=(Parameter("If-None-Match", "Entity tags, for CBOR: 304 if the manifest has one of them."),),
+        refuses=(304, 404, 406, 409, 410),
     ),
     Route(
         "GET",

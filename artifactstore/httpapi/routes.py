@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Schema = Mapping[str, object]
 
 BYTES = "application/octet-stream"
+_METADATA = re.compile(r"metadata(?:\.(.+)|\[(.+)\])", re.DOTALL)
 _ACTOR = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 
 
@@ -173,8 +174,17 @@ class Call:
         """Refuse what the route does not know: a misspelt filter would otherwise list everything."""
         known = {parameter.name for parameter in self.route.query}
         for name in self.head.query:
-            if name not in known and not (name.startswith("metadata.") and "metadata" in known):
+            if name not in known and not ("metadata" in known and _METADATA.fullmatch(name)):
                 raise bad_query(f"there is no parameter {name[:80]!a}", hint=_known_text(known))
+
+    def metadata(self) -> dict[str, str]:
+        """The filters of metadata, by key."""
+        found: dict[str, str] = {}
+        for name, value in self.head.query.items():
+            matched = _METADATA.fullmatch(name)
+            if matched is not None and found.setdefault(matched[1] or matched[2], value) != value:
+                raise bad_query("a key of metadata comes twice")
+        return found
 
     def text(self, name: str) -> str | None:
         """A parameter as it is."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from artifactstore.facts import plain
 from artifactstore.httpapi.access import ADMIN
 from artifactstore.httpapi.answers import Answer, document
-from artifactstore.httpapi.package_routes import ACTOR
+from artifactstore.httpapi.package_routes import ACTOR, KEY
 from artifactstore.httpapi.routes import Parameter, Reply, Route, bad_query
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ def register_schema(call: Call) -> Answer:
     """Register a schema, or a new version of it; the content of the last version again changes nothing."""
     given = call.document(slug=str, schema=dict)
     schema = call.store.register_metadata_schema(
-        cast("str", given["slug"]), cast("Mapping[str, Value]", given["schema"]), actor=call.actor
+        cast("str", given["slug"]),
+        cast("Mapping[str, Value]", given["schema"]),
+        actor=call.actor,
+        idempotency_key=call.idempotency_key,
     )
     return document(schema, status=201, fields={"Location": f"/metadata-schemas/{schema.slug}"})
 
@@ -49,10 +52,12 @@ ROUTES = (
         "Register a schema that packages can name",
         Reply("The version that is the last one now.", "MetadataSchema", status=201),
         ADMIN,
-        "Packages that exist keep the version under which they were created.",
-        fields=(ACTOR,),
+        "Packages that exist keep the version under which they were created. The content of the last version"
+        " again changes nothing, and then no key is kept.",
+        fields=(KEY, ACTOR),
         body="NewSchema",
         body_required=True,
+        refuses=(409,),
     ),
     Route(
         "GET",

@@ -15,7 +15,7 @@ from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 from artifactstore.errors import SettingsError
-from artifactstore.httpapi.access import Hosts, Tokens, is_loopback
+from artifactstore.httpapi.access import Hosts, Tokens, check_references, is_loopback
 from artifactstore.httpapi.handler import Handler
 from artifactstore.httpapi.service import Service
 from artifactstore.httpapi.token_file import expanded
@@ -142,6 +142,13 @@ class Server(ThreadingHTTPServer):
                     _end(mine.connection)
                 self.change.notify_all()
 
+    def mark_ending(self, connection: socket.socket) -> None:
+        """Note that the last answer of a connection is sent."""
+        with self.change:
+            mine = self._open.get(connection.fileno())
+            if mine is not None:
+                mine.idle_since = time.monotonic()
+
     def mark_busy(self, connection: socket.socket) -> bool:
         """Note that a request is worked on; false if the connection had to give way."""
         with self.change:
@@ -213,10 +220,14 @@ def make_server(
         tls_certificate, tls_key: PEM files; with them it speaks TLS alone.
         insecure_bind: let others reach it without TLS, for a network that is trusted.
     Raises:
-        SettingsError: a token is none, the certificate cannot be used, the address cannot be bound, or
-            strangers could reach the store without a token or listen to one.
+        SettingsError: a token is none, the certificate cannot be used or is missing beside a key, the
+            address cannot be bound, or strangers could reach the store without a token or listen to one.
     """
-    known = Tokens.parse(expanded(tokens), anonymous_read=anonymous_read)
+    known = Tokens.parse(expanded(check_references(tokens)), anonymous_read=anonymous_read)
+    if tls_key is not None and tls_certificate is None:
+        raise SettingsError(
+            "a key without its certificate would serve plain HTTP", hint="give --tls-cert, too"
+        )
     tls = None if tls_certificate is None else _tls(tls_certificate, tls_key)
     if not is_loopback(host):
         if not known.known:

@@ -79,16 +79,28 @@ class Service:
         Raises:
             Refusal: 503, too many wait.
         """
-        if not self._waiters.acquire(blocking=False):
-            raise Refusal(503, "too many wait for events", hint="try again", code="overloaded")
+        self.begin_waiting()
         self._handlers.release()
-        self._count_waiting(1)
         try:
             yield
         finally:
-            self._count_waiting(-1)
             self._handlers.acquire()
-            self._waiters.release()
+            self.end_waiting()
+
+    def begin_waiting(self) -> None:
+        """Take a place among those who wait, until `end_waiting`.
+
+        Raises:
+            Refusal: 503, too many wait.
+        """
+        if not self._waiters.acquire(blocking=False):
+            raise Refusal(503, "too many wait for events", hint="try again", code="overloaded")
+        self._count_waiting(1)
+
+    def end_waiting(self) -> None:
+        """Give the place back."""
+        self._count_waiting(-1)
+        self._waiters.release()
 
     def _count_waiting(self, change: int) -> None:
         with self.counting:

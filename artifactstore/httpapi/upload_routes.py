@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from types import NoneType
 from typing import TYPE_CHECKING, cast
 
-from artifactstore.digest import Digest
+from artifactstore.digest import Digest, new_blake3
+from artifactstore.errors import InvalidInputError
 from artifactstore.httpapi.access import WRITE
 from artifactstore.httpapi.answers import Answer, document
-from artifactstore.httpapi.package_routes import ACTOR, KEY
+from artifactstore.httpapi.contents import expected_of
+from artifactstore.httpapi.package_routes import ACTOR, CONTENT_DIGEST, DIGEST, KEY
 from artifactstore.httpapi.refusals import Refusal
 from artifactstore.httpapi.routes import BYTES, Parameter, Reply, Route
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from artifactstore.httpapi.routes import Call
     from artifactstore.uploads import Upload
 
@@ -50,15 +55,16 @@ def show_upload(call: Call) -> Answer:
 
 def send_upload(call: Call) -> Answer:
     """Send the whole file; what was there before is forgotten."""
-    if not call.head.has_length:
-        raise Refusal(411, "the length of the body is missing", close=True)
+    _need_length(call)
     uploads, upload_id, owner = call.service.uploads, call.path["upload"], call.principal.name
+    chunks = _as_said(call.body, expected_of(call.head.fields))
     uploads.restart(upload_id, owner=owner)
-    return _answer(uploads.append(upload_id, call.body, offset=0, owner=owner))
+    return _answer(uploads.append(upload_id, chunks, offset=0, owner=owner))
 
 
 def resume_upload(call: Call) -> Answer:
     """Add bytes at the offset that `Upload-Offset` names; whatever came stays if the connection breaks."""
+    _need_length(call)
     text = call.head.fields.get(OFFSET)
     if text is None:
         raise Refusal(
@@ -69,10 +75,37 @@ def resume_upload(call: Call) -> Answer:
         )
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise Refusal(400, "Upload-Offset is not a number", close=not call.body.done)
+    if "repr-digest" in call.head.fields:
+        raise Refusal(
+            422,
+            "Repr-Digest is that of a whole file",
+            hint="say Content-Digest of a part, and expected_digest of the whole when the session begins",
+            code="invalid-field",
+            close=not call.body.done,
+        )
+    chunks = _as_said(call.body, expected_of(call.head.fields))
     upload = call.service.uploads.append(
-        call.path["upload"], call.body, offset=int(text), owner=call.principal.name
+        call.path["upload"], chunks, offset=int(text), owner=call.principal.name
     )
     return _answer(upload)
+
+
+def _need_length(call: Call) -> None:
+    if not call.head.has_length:
+        raise Refusal(411, "the length of the body is missing", close=True)
+
+
+def _as_said(chunks: Iterable[bytes], expected: list[Digest]) -> Iterator[bytes]:
+    """The bytes of a request; raises `InvalidInputError` behind the last one if they have another digest."""
+    digests = [(each, new_blake3() if each.algorithm == "blake3" else hashlib.sha256()) for each in expected]
+    for chunk in chunks:
+        for _, digest in digests:
+            digest.update(chunk)
+        yield chunk
+    for said, digest in digests:
+        if digest.digest() != said.value:
+            message = f"the bytes of the request are not {said}"
+            raise InvalidInputError(message, hint="send them again", code="digest-mismatch")
 
 
 def complete_upload(call: Call) -> Answer:
@@ -121,6 +154,8 @@ ROUTES = (
         "Send the whole file",
         Reply("The session.", "Upload"),
         WRITE,
+        "What was there before is forgotten. Bytes with another digest than the request says are refused.",
+        fields=(DIGEST, CONTENT_DIGEST),
         body=BYTES,
         refuses=(404, 409, 411),
     ),
@@ -131,13 +166,17 @@ ROUTES = (
         "Send a part of the file",
         Reply("The session.", "Upload"),
         WRITE,
+        "Add bytes at the offset that `Upload-Offset` names; whatever came stays if the connection breaks. Of"
+        " a part with another digest than the request says, nothing stays.",
         fields=(
             Parameter(
                 "Upload-Offset", "Where the part begins.", {"type": "integer", "minimum": 0}, required=True
             ),
+            DIGEST,
+            CONTENT_DIGEST,
         ),
         body=BYTES,
-        refuses=(404, 409, 428),
+        refuses=(404, 409, 411, 428),
     ),
     Route(
         "POST",

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 _END = b"\r\n\r\n"
 _BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,15})")
+_SIZE_LINE_MAX = 32  # bytes of the line in front of a chunk: its size, which is all that is taken
 _READ = 1 << 18  # bytes asked for at once
 _SENDFILE = 1 << 26  # bytes given to one sendfile
+_LINGER = 2.0  # seconds for a client to take the last answer, whatever it goes on sending
 # Bytes of a file that wait in the socket to be sent. Without a bound, it is megabytes: the client then sleeps
 # while they are put there, and they have left the processor's cache when they go. What is on its way to a far
 # client is not bounded by it.
@@ -160,17 +162,23 @@ class Wire:
         del self._buffer[:size]
         return data
 
-    def take_line(self, patience: float) -> bytes:
+    def take_line(self, patience: float, limit: int) -> bytes:
         """A line of the chunked coding, without its end.
 
+        Args:
+            patience: seconds for the whole line, however it comes.
+            limit: bytes that it may have.
         Raises:
             Refusal: it is too long or ends wrongly.
+            Disconnected: it does not come in time.
         """
-        while (end := self._buffer.find(b"\r\n")) < 0:
-            if len(self._buffer) > LINE_MAX:
+        deadline = self._clock() + patience
+        while (end := self._buffer.find(b"\r\n", 0, limit + 2)) < 0:
+            if len(self._buffer) >= limit + 2:
                 raise Refusal(400, "a line of the chunked body is too long", close=True)
+            left = deadline - self._clock()
             try:
-                if not self._receive(patience):
+                if left <= 0 or not self._receive(left):
                     raise Disconnected
             except TimeoutError:
                 raise Disconnected from None
@@ -251,8 +259,9 @@ class Wire:
         """
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            self._socket.settimeout(0.5)
-            for _ in range(16):
+            deadline = self._clock() + _LINGER
+            while (left := deadline - self._clock()) > 0:
+                self._socket.settimeout(left)
                 if not self._socket.recv(_READ):
                     break
         with contextlib.suppress(OSError):
@@ -316,7 +325,7 @@ class Body:
             raise Refusal(413, f"the body is larger than {self._limit} bytes", close=True)
         if self._left == 0:
             if self._chunked:
-                if self._wire.take_line(self._patience()):
+                if self._wire.take_line(self._patience(), _SIZE_LINE_MAX):
                     raise Refusal(400, "a chunk is longer than it says", close=True)
             else:
                 self.done = True
@@ -333,7 +342,7 @@ class Body:
         return iter(lambda: self.read(_READ), b"")
 
     def _next_chunk(self) -> bool:
-        line = self._wire.take_line(self._patience())
+        line = self._wire.take_line(self._patience(), _SIZE_LINE_MAX)
         matched = _CHUNK_HEAD.fullmatch(line)
         if matched is None:
             raise Refusal(400, "the head of a chunk is not a hexadecimal size", close=True)
@@ -342,16 +351,16 @@ class Body:
             return True
         # Trailers are read over: nothing here uses one.
         for _ in range(8):
-            if not self._wire.take_line(self._patience()):
+            if not self._wire.take_line(self._patience(), LINE_MAX):
                 self.done = True
                 return False
         raise Refusal(400, "the body has too many trailers", close=True)
 
     def _patience(self) -> float:
-        """Seconds that the next bytes may take."""
+        """Seconds that the next bytes, or the next line, may take."""
         past = self._clock() - self._started
-        if past > self._limits.request:
+        if past >= self._limits.request:
             raise Disconnected
         if past > self._limits.stall and self.count < (past - self._limits.stall) * self._limits.rate:
             raise Disconnected
-        return self._limits.stall
+        return min(self._limits.stall, self._limits.request - past)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from artifactstore import codec
 from artifactstore.database import fetch, fetch_one
 from artifactstore.digest import Digest
-from artifactstore.errors import NotFoundError
+from artifactstore.errors import IntegrityError, NotFoundError
 from artifactstore.model import MetadataSchema
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ def schema_of(
             code="schema-not-found",
         )
     return found
+
+
+def of_event(connection: Connection, sequence: int) -> MetadataSchema:
+    """The version that the event of this sequence registered."""
+    row = fetch_one(connection, f"SELECT {_COLUMNS} FROM metadata_schemas WHERE sequence = ?", (sequence,))
+    if row is None:
+        raise IntegrityError("a schema has lost its row", hint="run `artifactstore replay`")
+    return _schema(row)
 
 
 def newest_of_each(connection: Connection) -> tuple[MetadataSchema, ...]:

@@ -210,6 +210,14 @@ def later_drafts(said: list[Said]) -> Iterator[Said]:
     for blake3_digest, size in needed.values():
         removed = events.object_deleted(blake3=blake3_digest, size=size, backend_id="local")
         yield "cron", COLLECTED, removed
+    registered = events.schema_registered(
+        slug="run.v1",
+        version=1,
+        digest=hashlib.sha256(codec.encode(SCHEMAS[0])).digest(),
+        body=SCHEMAS[0],
+        idempotency=Idempotency("ci/run.v1", bytes(range(32))),
+    )
+    yield "ada", COLLECTED, registered
 
 
 def example_plan() -> GcPlan:

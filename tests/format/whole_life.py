@@ -21,7 +21,9 @@ def live(home: Home, clock: FakeClock, tree: Path) -> Store:
     """An open store whose log has every type of event; the caller closes it."""
     second = home.root / "second"
     store = Store.open(home.database, home.objects, further={"second": second}, clock=clock)
-    store.register_metadata_schema("run.v1", {"type": "object", "required": ["ratio"]}, actor="ada")
+    store.register_metadata_schema(
+        "run.v1", {"type": "object", "required": ["ratio"]}, actor="ada", idempotency_key="schema"
+    )
     said = {**SAID, "name": "Prüfung", "metadata": {"ratio": 0.1, "bb": 1, "a": [None, True, {"ü": -1.5}]}}
     store.push(tree, **said, metadata_schema="run.v1")
     (tree / "another").write_text("only in this one")

@@ -224,6 +224,24 @@ def test_a_token_with_a_wrong_scope_is_refused_without_being_shown(text: str) ->
     assert "canary" not in f"{caught.value} {caught.value.hint}"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["file:read:canary", "file:canary", "file:", "ci:canary", "canary:", ":canary", "anonymous:read:canary"],
+)
+def test_what_is_nearly_a_token_is_refused_without_being_shown(store: Store, text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        make_server(store, tokens=["plain", text])
+    assert "token 2" in caught.value.message
+    assert "canary" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_two_names_cannot_have_one_token() -> None:
+    for texts in (["a:admin:canary", "b:read:canary"], ["a:read:canary", "canary"], ["canary", "canary"]):
+        with pytest.raises(SettingsError, match="token 2 is that of another name") as caught:
+            Tokens.parse(texts)
+        assert "canary" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_two_tokens_cannot_have_one_name() -> None:
     with pytest.raises(SettingsError, match="taken"):
         Tokens.parse(["a:read:one", "a:write:two"])

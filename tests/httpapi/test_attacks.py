@@ -99,6 +99,9 @@ ATTACKS = [
     Attack("chunk of 2^64", post(CHUNKED, body=b"1" + b"0" * 16 + b"\r\n{}\r\n0\r\n\r\n"), 400),
     Attack("chunk that is longer", post(CHUNKED, body=b"2\r\n{}x\r\n0\r\n\r\n"), 400),
     Attack("chunk line that ends by LF", post(CHUNKED, body=b"2\n{}\r\n0\r\n\r\n"), 400),
+    Attack("endless size of a chunk", post(CHUNKED, body=b"0" * 100), 400),
+    Attack("size of a chunk longer than its line may be", post(CHUNKED, body=b"0" * 100 + b"\r\n\r\n"), 400),
+    Attack("endless trailer", post(CHUNKED, body=b"0\r\nX: " + b"a" * 9000), 400),
     Attack("too many trailers", post(CHUNKED, body=b"0\r\n" + b"X: 1\r\n" * 50 + b"\r\n"), 400),
     # H3: bodies without a length, or too long ones
     Attack("no length", post(body=b""), 411),

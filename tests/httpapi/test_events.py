@@ -84,6 +84,38 @@ def test_pages_have_no_gap(store: Store, client: Client) -> None:
     assert found == list(range(1, store.newest_sequence() + 1))
 
 
+def test_a_page_of_large_entries_ends_early(store: Store, client: Client) -> None:
+    packages = [store.create_package(**SAID, metadata={"log": "x" * 1_000_000}) for _ in range(9)]
+    found, after = [], "0"
+    while page := client("GET", f"/events?limit=1000&after={after}", Accept="application/cbor").body:
+        assert len(page) < 5 << 20
+        items, after = (codec.decode(page)[name] for name in ("items", "next_cursor"))  # type: ignore[index,call-overload]
+        if not items:
+            break
+        found += [event["sequence"] for event in items]
+    assert found == list(range(1, store.newest_sequence() + 1))
+    listed, address = [], "/packages?limit=1000"
+    while address:
+        answer = client("GET", address, status=200)
+        assert len(answer.body) < 5 << 20
+        listed += [package["package_id"] for package in answer.document["items"]]
+        address = answer.fields.get("link", "").partition(">")[0].removeprefix("<")
+    assert listed == packages[::-1]
+
+
+def test_a_page_has_an_entry_however_large(store: Store) -> None:
+    newest = store.newest_sequence()
+    packages = [store.create_package(**SAID, metadata={"log": "x" * 1000}) for _ in range(3)]
+    assert [event.sequence for event in store.events(after=newest, size=1)] == [newest + 1]
+    assert len(store.events(after=newest, size=2500)) == 2
+    assert store.events(after=newest + 3, size=1) == []
+    page = store.list_packages(size=1)
+    assert [package.package_id for package in page.items] == packages[:1:-1]
+    last = store.list_packages(size=2500, cursor=page.next_cursor)
+    assert [package.package_id for package in last.items] == packages[1::-1]
+    assert last.next_cursor is None
+
+
 @pytest.mark.parametrize(
     "query",
     ["after=-1", "after=9223372036854775808", "after=x", "after=", "limit=0", "limit=1001", "limit=-1",
@@ -190,6 +222,21 @@ def test_a_stream_goes_on_behind_the_last_event_that_was_seen(store: Store, serv
     stream.read_until(b"id: %d\n" % store.newest_sequence())
     assert b"id: 3\n" not in stream.received
     assert b"id: 4\n" in stream.received
+    stream.close()
+
+
+def test_a_stream_too_many_is_503(store: Store) -> None:
+    with serving(store, limits=Limits(waiters=1)) as server:
+        client = Client(server)
+        for _ in range(2):  # what is not sent holds no place
+            client("HEAD", "/events", Accept="text/event-stream", status=200)
+        stream = Stream(server)
+        stream.read_until(b"id: 1\n")
+        refused = client("GET", "/events", Accept="text/event-stream", status=503)
+        assert refused.document["code"] == "overloaded"
+        assert refused.fields["retry-after"] == "1"
+        client.close()
+    stream.read_to_the_end()
     stream.close()
 
 

@@ -80,6 +80,28 @@ def test_a_body_that_trickles_in_is_given_up_and_leaves_nothing(store: Store) ->
         assert store.newest_sequence() == before
 
 
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [(b"", b"0"), (b"2\r\n{}", b"\r"), (b"2\r\n{}\r\n0\r\nX: ", b"a")],
+    ids=["size", "end", "trailer"],
+)
+def test_a_line_of_a_chunked_body_that_trickles_in_is_given_up(
+    store: Store, start: bytes, piece: bytes
+) -> None:
+    target = b"POST /objects/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with serving(store, limits=HURRIED) as server, connected(server) as connection:
+        stop = threading.Event()
+        connection.sendall(target + KEY + b"Transfer-Encoding: chunked\r\n\r\n" + start)
+        thread = threading.Thread(target=trickle, args=(connection, piece, stop))
+        thread.start()
+        try:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1 << 16) == b""
+        finally:
+            stop.set()
+            thread.join()
+
+
 def test_a_body_that_stops_is_given_up(store: Store) -> None:
     with serving(store, limits=HURRIED) as server:
         answers = raw(server, b"POST /packages HTTP/1.1\r\nHost: localhost\r\n" + KEY
@@ -167,6 +189,25 @@ def test_those_who_only_begin_a_request_give_way(store: Store) -> None:
         client = Client(server)
         client("GET", "/health", status=200)
         client.close()
+
+
+def test_those_who_are_refused_and_go_on_sending_give_way(store: Store) -> None:
+    limits = Limits(connections=4)
+    refused = b"POST /packages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+    with serving(store, limits=limits) as server, contextlib.ExitStack() as stack:
+        stop = threading.Event()
+        for _ in range(limits.connections):
+            connection = stack.enter_context(connected(server))
+            connection.sendall(refused)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 401")
+            thread = threading.Thread(target=trickle, args=(connection, b"a", stop))
+            stack.callback(thread.join)
+            thread.start()
+        stack.callback(stop.set)
+        for _ in range(5):
+            client = Client(server)
+            client("GET", "/health", status=200)
+            client.close()
 
 
 def test_a_request_too_many_is_503(store: Store) -> None:
@@ -310,6 +351,30 @@ def test_the_program_says_when_nobody_gets_in(program: Program) -> None:
             assert process.wait(PATIENCE) == 0
         finally:
             process.kill()
+
+
+def test_the_program_says_when_anybody_may_read(program: Program) -> None:
+    with subprocess.Popen(
+        program.command("serve", "--port", "0"),
+        env=program.environment({"ARTIFACTSTORE_ANON_READ": "true"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            read_line(process)
+            assert process.stderr is not None
+            told = process.stderr.readline()
+            assert b"ARTIFACTSTORE_AUTH_TOKENS is not set" in told
+            assert b"anybody may read" in told
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+
+def test_a_key_without_its_certificate_is_refused(program: Program, certificate: tuple[Path, Path]) -> None:
+    answer = program.spawn("serve", "--port", "0", "--tls-key", str(certificate[1]), code=2)
+    assert "--tls-cert" in answer.stderr
 
 
 def test_the_program_refuses_to_be_reached_from_elsewhere(program: Program) -> None:

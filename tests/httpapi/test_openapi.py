@@ -123,6 +123,11 @@ def error_classes(kind: type[ArtifactStoreError] = ArtifactStoreError) -> Iterat
             yield from error_classes(below)
 
 
+def test_the_bytes_of_a_file_are_of_any_type() -> None:
+    for method, path in (("put", "/packages/{package}/files/{path}"), ("patch", "/uploads/{upload}")):
+        assert list(API["paths"][path][method]["requestBody"]["content"]) == ["*/*"]
+
+
 @pytest.mark.parametrize("kind", list(error_classes()))
 def test_every_error_has_a_status(kind: type[ArtifactStoreError]) -> None:
     error = kind("the message /secret/place", hint="the hint")

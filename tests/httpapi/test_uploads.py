@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -91,6 +93,40 @@ def test_more_than_was_announced_is_refused(client: Client) -> None:
     where = begun(client, expected_size=3)
     assert client("PATCH", where, b"four", Upload_Offset="0", status=422).document["code"] == "size-mismatch"
     assert client("HEAD", where).fields["upload-offset"] == "0"
+
+
+def content_digest(data: bytes) -> str:
+    """The field of RFC 9530."""
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
+
+
+@pytest.mark.parametrize("field", ["Content_Digest", "Artifactstore_Digest"])
+def test_a_part_has_the_digest_that_its_request_says(client: Client, field: str) -> None:
+    part = DATA[:100_000]
+    right, wrong = (
+        content_digest(each) if field == "Content_Digest" else f"blake3:{digest_pair(each).blake3.hex()}"
+        for each in (part, DATA)
+    )
+    where = begun(client)
+    client("PATCH", where, b"12345", Upload_Offset="0", status=200)
+    refused = client("PATCH", where, part, Upload_Offset="5", status=422, **{field: wrong})
+    assert refused.document["code"] == "digest-mismatch"
+    assert client("HEAD", where).fields["upload-offset"] == "5"
+    client("PATCH", where, part, Upload_Offset="5", status=200, **{field: right})
+    assert client("PUT", where, part, status=422, **{field: wrong}).document["code"] == "digest-mismatch"
+    assert client("HEAD", where).fields["upload-offset"] == "0"
+    client("PUT", where, part, status=200, **{field: right})
+    client("PATCH", where, part, Upload_Offset="100000", status=422, **{field: "sha-256=:!:"})
+    assert client("POST", f"{where}/complete", status=201).document["size"] == len(part)
+
+
+def test_a_digest_of_the_whole_is_none_of_a_part(client: Client) -> None:
+    where = begun(client)
+    said = content_digest(DATA)
+    client("PATCH", where, DATA[:9], Upload_Offset="0", Repr_Digest=said, status=422)
+    assert client("HEAD", where).fields["upload-offset"] == "0"
+    client("PUT", where, DATA[:9], Repr_Digest=said, status=422)
+    client("PUT", where, DATA, Repr_Digest=said, status=200)
 
 
 @pytest.mark.parametrize("offset", ["1", "4", "6", "999999999999"])

@@ -31,6 +31,17 @@ def registrations(store: Store) -> int:
     return sum(event.type == events.SCHEMA_REGISTERED for event in store.events(limit=1000))
 
 
+def test_a_key_returns_the_version_that_it_made(store: Store) -> None:
+    first = store.register_metadata_schema(SLUG, COUNTS, actor="ada", idempotency_key="k")
+    store.register_metadata_schema(SLUG, REPORT, actor="ada", idempotency_key="l")
+    assert store.register_metadata_schema(SLUG, COUNTS, actor="ada", idempotency_key="k") == first
+    for slug, schema in ((SLUG, REPORT), ("other", COUNTS)):
+        with pytest.raises(ConflictError) as caught:
+            store.register_metadata_schema(slug, schema, actor="ada", idempotency_key="k")
+        assert caught.value.code == "idempotency-conflict"
+    assert registrations(store) == 2
+
+
 def test_a_schema_has_versions(store: Store) -> None:
     first = store.register_metadata_schema(SLUG, COUNTS, actor="ada")
     assert (first.slug, first.version, first.body, first.registered_by) == (SLUG, 1, COUNTS, "ada")
