@@ -166,12 +166,13 @@ def _deliver_quietly(run: Invocation, store: Store, hub: StateHub, actor: str) -
     except ArtifactStoreError as error:
         run.note(f"warning: State Hub was not told: {error.message}")
         return
-    for delivery in tried:
-        if not delivery.delivered:
-            run.note(
-                f"warning: State Hub was not told: {delivery.linkage.failure};"
-                " `artifactstore guide-board link --retry` tries again"
-            )
+    failures = [str(delivery.linkage.failure) for delivery in tried if not delivery.delivered]
+    if failures:
+        times = f" {len(failures)} messages" if len(failures) > 1 else ""
+        run.note(
+            f"warning: State Hub was not told{times}: {', '.join(dict.fromkeys(failures))};"
+            " `artifactstore guide-board link --retry` tries again"
+        )
 
 
 def _classes(texts: list[str] | None) -> dict[str, str]:

@@ -28,6 +28,7 @@ TIME_LIMIT = 10.0  # seconds for one attempt, all in all
 FIRST_WAIT = 30  # seconds after the first failure; doubled after each further one
 LONGEST_WAIT = 6 * 3600  # seconds
 _ANSWER_MAX = 1 << 16  # bytes
+_TRY_LATER = {408, 429}  # request timeout, too many requests: they say nothing of the message
 _MICROSECONDS = 1_000_000
 
 
@@ -92,7 +93,7 @@ class StateHub:
             status = response.status
         except (OSError, http.client.HTTPException, ValueError) as error:
             in_time = not late.is_set() and not isinstance(error, TimeoutError)
-            raise HubError(_reason(error) if in_time else "it did not answer in time") from None
+            raise HubError(_reason(error) if in_time else "it did not answer in time", away=True) from None
         finally:
             watch.cancel()
             connection.close()
@@ -100,7 +101,15 @@ class StateHub:
 
 
 class HubError(Exception):
-    """An attempt failed; the text says why, without addresses or secrets."""
+    """An attempt failed; the text says why, without addresses or secrets.
+
+    Args:
+        away: the hub is likely away for all messages; else it has answered, and does not want this one.
+    """
+
+    def __init__(self, reason: str, *, away: bool) -> None:
+        super().__init__(reason)
+        self.away = away
 
 
 def payload(linkage: Linkage) -> dict[str, object]:
@@ -114,7 +123,10 @@ def payload(linkage: Linkage) -> dict[str, object]:
 
 
 def deliver(store: Store, hub: StateHub, *, actor: str, now: int, everything: bool = False) -> list[Delivery]:
-    """Deliver what is due, oldest first; the first failure ends it, since the hub is then likely away.
+    """Deliver what is due, the longest due first.
+
+    A hub that is away (no connection, no answer in time, 5xx, 408 or 429) ends it; a message that the hub
+    refuses waits longer and holds up no other.
 
     Args:
         now: the present moment, in microseconds.
@@ -132,7 +144,9 @@ def deliver(store: Store, hub: StateHub, *, actor: str, now: int, everything: bo
                 linkage.link_id, reason=str(error), retry_at=retry_at, actor=actor
             )
             tried.append(Delivery(failed))
-            break
+            if error.away:
+                break
+            continue
         tried.append(Delivery(store.record_linkage_delivered(linkage.link_id, status=status, actor=actor)))
     return tried
 
@@ -154,17 +168,17 @@ def _fields(linkage: Linkage) -> dict[str, str]:
 def _accepted(status: int, answer: bytes) -> int:
     """The status, if the hub has said clearly that it has the message."""
     if 300 <= status < 400:
-        raise HubError(f"it answered {status}, and redirects are not followed")
+        raise HubError(f"it answered {status}, and redirects are not followed", away=False)
     if not 200 <= status < 300:
-        raise HubError(f"it answered {status}")
+        raise HubError(f"it answered {status}", away=status >= 500 or status in _TRY_LATER)
     if len(answer) > _ANSWER_MAX:
-        raise HubError(f"it answered {status} with too long a text")
+        raise HubError(f"it answered {status} with too long a text", away=False)
     if answer.strip():
         # A proxy or a portal may answer 200 to anything, but hardly with JSON.
         try:
             json.loads(answer)
         except (ValueError, RecursionError):
-            raise HubError(f"it answered {status} with something that is not JSON") from None
+            raise HubError(f"it answered {status} with something that is not JSON", away=False) from None
     return status
 
 

@@ -147,18 +147,58 @@ def test_waits_grow_to_a_limit() -> None:
     assert wait_after(50) == wait_after(5000) == LONGEST_WAIT
 
 
-def test_the_first_failure_spares_the_others(
-    store: Store, hub: Hub, clock: FakeClock, tmp_path: Path
-) -> None:
-    for number in range(3):
+def request_many(store: Store, tmp_path: Path, count: int) -> None:
+    """Messages for the workstreams `WS-0`, `WS-1` and so on."""
+    for number in range(count):
         package = store.push(write_run(tmp_path / str(number)), **SAID).package.package_id
         request = LinkageRequest(f"WS-{number}", None, verdict="passed", counts={})
         store.request_linkage(package, request, actor="ada")
-    hub.answers += [GOOD, (503, b"", {})]
+
+
+def workstreams(hub: Hub) -> list[str]:
+    return [body["workstream_id"] for _, _, body in hub.told]
+
+
+@pytest.mark.parametrize("status", [500, 503, 408, 429])
+def test_a_hub_that_is_away_is_left_alone(
+    store: Store, hub: Hub, clock: FakeClock, tmp_path: Path, status: int
+) -> None:
+    request_many(store, tmp_path, 3)
+    hub.answers += [GOOD, (status, b"", {})]
     assert attempt(store, hub, clock) == [True, False]
     clock.now += 60 * SECONDS
     assert attempt(store, hub, clock) == [True, True]
-    assert [body["workstream_id"] for _, _, body in hub.told] == ["WS-0", "WS-1", "WS-1", "WS-2"]
+    assert workstreams(hub) == ["WS-0", "WS-1", "WS-2", "WS-1"]
+
+
+def test_messages_that_the_hub_never_takes_hold_up_no_other(
+    store: Store, hub: Hub, clock: FakeClock, tmp_path: Path
+) -> None:
+    request_many(store, tmp_path, 4)
+    missing = (404, b"", {})
+    hub.answers += [missing, (400, b"", {}), missing]
+    assert attempt(store, hub, clock) == [False, False, False, True]
+    assert workstreams(hub) == ["WS-0", "WS-1", "WS-2", "WS-3"]
+    assert [link.failure for link in store.list_linkages(undelivered=True)] == [
+        "it answered 404",
+        "it answered 400",
+        "it answered 404",
+    ]
+    assert attempt(store, hub, clock) == []
+
+
+def test_what_was_never_tried_comes_before_what_has_failed(
+    store: Store, hub: Hub, clock: FakeClock, tmp_path: Path
+) -> None:
+    request_many(store, tmp_path, 2)
+    hub.answers += [(404, b"", {}), (404, b"", {})]
+    assert attempt(store, hub, clock) == [False, False]
+    request_many(store, tmp_path / "later", 3)
+    clock.now += 3600 * SECONDS
+    (first, *_) = store.list_linkages(undelivered=True, due_at=clock.now, limit=1)
+    assert first.attempts == 0
+    deliver(store, StateHub(hub.url), actor="ada", now=clock.now)
+    assert workstreams(hub)[2:] == ["WS-0", "WS-1", "WS-2", "WS-0", "WS-1"]
 
 
 def test_a_message_that_arrived_meanwhile_is_recorded_once(store: Store, ingested: str) -> None:
