@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from artifactstore.digest import Digest, digest_pair, new_blake3
 from artifactstore.errors import InvalidInputError
+from artifactstore.ingest import open_directory
 from artifactstore.interop.junit import read_totals
 from artifactstore.media_types import guess_media_type
 from artifactstore.metadata.registration import check_schema
 from artifactstore.metadata.required_files import require_files
 from artifactstore.metadata.validation import violations
 from artifactstore.paths import printable
+from artifactstore.scan import Scan, Selection
 from artifactstore.sources import open_source
 from artifactstore.strict_json import read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Mapping
     from typing import BinaryIO
 
     from artifactstore.codec import Value
@@ -90,7 +92,8 @@ def read_run(directory: str | os.PathLike[str], schema: Mapping[str, Value]) -> 
 
     Raises:
         InvalidInputError: `run-missing`, `run-unfinished`, `run-broken`, `junit-broken` or
-            `verdict-disagrees`; the message says what is wrong.
+            `verdict-disagrees`, or as a push says of a file that it does not take; the message says what is
+            wrong.
         StateError: a file is missing that the schema demands.
     """
     root = os.fspath(directory)
@@ -113,7 +116,7 @@ def read_run(directory: str | os.PathLike[str], schema: Mapping[str, Value]) -> 
         raise _unfinished(root, f"its {RUN_FILE} has no finished_at")
     metadata = with_extensions(said, schema)
     _check(metadata, schema)
-    files = list(_files(root))
+    files = _files(root)
     require_files(schema, ((path, guess_media_type(path)) for path in files), SLUG)
     digests = {RUN_FILE: Digest("blake3", digest_pair(data).blake3)}
     metadata["junit"] = _results(root, files, metadata, digests)
@@ -195,10 +198,14 @@ def _check(metadata: dict[str, Any], schema: Mapping[str, Value]) -> None:
         )
 
 
-def _files(root: str) -> Iterator[str]:
-    for folder, _, names in os.walk(root):
-        below = os.path.relpath(folder, root)
-        yield from (name if below == "." else f"{below}/{name}" for name in sorted(names))
+def _files(root: str) -> list[str]:
+    """The files of a run by the walk of a push, which refuses what cannot be stored."""
+    descriptor = open_directory(root)
+    try:
+        scan = Scan(descriptor, os.path.realpath(root), Selection(), frozenset())
+        return [f"{found.folder}{name}" for found in scan.runs() for name, _ in found.names]
+    finally:
+        os.close(descriptor)
 
 
 def _chunks(root: str, path: str, digests: dict[str, Digest]) -> Generator[bytes]:

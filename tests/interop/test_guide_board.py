@@ -167,6 +167,35 @@ def test_a_broken_run_is_refused_and_nothing_is_stored(
         ingest_run(store, run_dir, actor="ada", workstream_id="WS-1")
 
 
+@pytest.mark.parametrize(
+    ("said", "code", "told"),
+    [
+        ({"retention_class": "nope"}, "unknown-retention-class", "nope"),
+        ({"retention_class": ""}, "invalid-field", "retention class"),
+        ({"subject": " x"}, "invalid-field", "subject"),
+        ({"task_id": ""}, "invalid-field", "task"),
+        ({"actor": ""}, "invalid-field", "actor"),
+    ],
+)
+def test_wrong_arguments_are_refused_and_nothing_is_stored(
+    store: Store, home: Home, run_dir: Path, said: dict[str, str], code: str, told: str
+) -> None:
+    with home.unchanged(), refused(InvalidInputError, code, told):
+        ingest_run(store, run_dir, **{"actor": "ada", **said})
+
+
+def test_files_that_cannot_be_stored_are_refused_and_nothing_is_stored(
+    store: Store, home: Home, run_dir: Path, tmp_path: Path
+) -> None:
+    (run_dir / "logs" / "link").symlink_to("board.log")
+    with home.unchanged(), refused(InvalidInputError, "symlink", "logs/link"):
+        ingest_run(store, run_dir, actor="ada")
+    board = "b" * 200
+    long = write_run(tmp_path / "long", told(board=board, run_id="r" * 100))
+    with home.unchanged(), refused(InvalidInputError, "invalid-field", "name"):
+        ingest_run(store, long, actor="ada")
+
+
 def test_passed_with_failures_is_refused(store: Store, home: Home, tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", {**FAILED_RUN, "verdict": "passed"}, FAILED_JUNIT)
     with home.unchanged(), refused(InvalidInputError, "verdict-disagrees", "1 of 3"):
