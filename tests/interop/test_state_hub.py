@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,6 +130,74 @@ def test_a_slow_hub_is_cut_off(store: Store, hub: Hub, clock: FakeClock, ingeste
     assert link.failure == "it did not answer in time"
 
 
+def test_all_addresses_of_a_hub_share_its_time(
+    store: Store, hub: Hub, clock: FakeClock, ingested: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hubs.takes_no_connection() as port:
+        addresses = [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", each))
+            for each in (port, port, hub.port)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_further: addresses)
+        assert attempt(store, hub, clock, time_limit=0.5) == [False]
+    (link,) = store.list_linkages()
+    assert (link.package_id, link.failure) == (ingested, "it did not answer in time")
+    # The last address would have answered, but its turn came too late.
+    assert hub.told == []
+
+
+def test_the_next_address_is_tried_while_there_is_time(
+    store: Store, hub: Hub, clock: FakeClock, ingested: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    addresses = [
+        (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", each))
+        for each in (closed, hub.port)
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_further: addresses)
+    assert attempt(store, hub, clock) == [True]
+    assert hub.told[0][2]["package_id"] == ingested
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for 127.0.0.1 and its key, in one file, that no authority has signed."""
+    path = tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", path, "-out", tmp_path / "public.pem", "-days", "30", "-subj", "/CN=hub",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    path.write_text(path.read_text() + (tmp_path / "public.pem").read_text())
+    return path
+
+
+def test_a_hub_behind_tls_must_prove_who_it_is(
+    store: Store, clock: FakeClock, ingested: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with hubs.running(context) as hub:
+        address = StateHub(hub.url.replace("http:", "https:"))
+        (refused_delivery,) = deliver(store, address, actor="ada", now=clock.now)
+        assert not refused_delivery.delivered
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        (delivery,) = deliver(store, address, actor="ada", now=clock.now, everything=True)
+        assert delivery.delivered
+        ((_, fields, body),) = hub.told
+    assert (fields["Host"], body["package_id"]) == (f"127.0.0.1:{hub.port}", ingested)
+
+
+def test_a_hub_that_never_begins_tls_is_cut_off(store: Store, clock: FakeClock, ingested: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = StateHub(f"https://127.0.0.1:{server.getsockname()[1]}", time_limit=0.5)
+        (delivery,) = deliver(store, address, actor="ada", now=clock.now)
+    assert (delivery.linkage.package_id, delivery.linkage.failure) == (ingested, "it did not answer in time")
+
+
 def test_a_hub_that_is_down(store: Store, clock: FakeClock, ingested: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -246,6 +316,13 @@ def test_what_is_no_request(store: Store, home: Home) -> None:
 )
 def test_an_address_with_secrets_is_refused_without_showing_them(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
+        StateHub(url)
+    assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("url", ["http://h:99999", f"http://h:{SECRET}", "http://[::1"])
+def test_an_address_that_is_malformed_is_refused(url: str) -> None:
+    with refused(InvalidInputError, "invalid-input", "State Hub") as caught:
         StateHub(url)
     assert SECRET not in f"{caught.value.message}{caught.value.hint}"
 
