@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from artifactstore.media_types import guess_media_type
 from artifactstore.metadata.registration import check_schema
 from artifactstore.metadata.required_files import require_files
 from artifactstore.metadata.validation import violations
+from artifactstore.moment import parse_moment
 from artifactstore.paths import printable
 from artifactstore.scan import Scan, Selection
 from artifactstore.sources import open_source
@@ -35,6 +37,7 @@ LOCK_FILE = "run.lock"
 JUNIT_FOLDER = "junit"
 FAILED_TESTS_MAX = 1000
 _CHUNK = 1 << 16  # bytes
+_SHOWN_MAX = 80  # characters of a value in a refusal
 _RUN_FILE_MAX = 1 << 20  # bytes; as much metadata as a package may have
 
 
@@ -116,6 +119,7 @@ def read_run(directory: str | os.PathLike[str], schema: Mapping[str, Value]) -> 
         raise _unfinished(root, f"its {RUN_FILE} has no finished_at")
     metadata = with_extensions(said, schema)
     _check(metadata, schema)
+    _check_times(metadata)
     files = _files(root)
     require_files(schema, ((path, guess_media_type(path)) for path in files), SLUG)
     digests = {RUN_FILE: Digest("blake3", digest_pair(data).blake3)}
@@ -191,11 +195,38 @@ def _results(
 def _check(metadata: dict[str, Any], schema: Mapping[str, Value]) -> None:
     broken = violations(schema, metadata, RUN_FILE)
     if broken:
-        raise InvalidInputError(
-            f"{RUN_FILE} breaks the schema {SLUG}: {'; '.join(map(str, broken[:5]))}",
-            hint="docs/pilots/guide-board.md says what a run must tell",
-            code="run-broken",
+        raise _broken(f"breaks the schema {SLUG}: {'; '.join(map(str, broken[:5]))}")
+
+
+def _check_times(metadata: dict[str, Any]) -> None:
+    """Refuse times that no calendar has, and a run that ends before it starts: no schema can say that."""
+    moments = []
+    for name in ("started_at", "finished_at"):
+        text = metadata.get(name)
+        if not isinstance(text, str):
+            return  # by another schema than ours
+        try:
+            moments.append(parse_moment(text))
+        except InvalidInputError:
+            raise _broken(
+                f"is wrong at /{name}: there is no such instant"
+                f" (rule: a date and a time that exist; found {_shown(text)})"
+            ) from None
+    if moments[1] < moments[0]:
+        raise _broken(
+            f"is wrong at /finished_at: it is before /started_at, {_shown(metadata['started_at'])}"
+            f" (rule: a run ends after it starts; found {_shown(metadata['finished_at'])})"
         )
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value)[:_SHOWN_MAX]
+
+
+def _broken(what: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{RUN_FILE} {what}", hint="docs/pilots/guide-board.md says what a run must tell", code="run-broken"
+    )
 
 
 def _files(root: str) -> list[str]:

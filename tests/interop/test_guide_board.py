@@ -147,6 +147,19 @@ BROKEN: dict[str, tuple[dict[str, Any], str, list[str]]] = {
     "another verdict": (told(verdict="ok"), "run-broken", ["/verdict", '"ok"', "passed"]),
     "a bad id": (told(run_id="a b"), "run-broken", ["/run_id", '"a b"']),
     "no instant": (told(started_at="yesterday"), "run-broken", ["/started_at", "yesterday"]),
+    "no such day": (
+        told(finished_at="2026-99-99T99:99:99Z"),
+        "run-broken",
+        ["/finished_at", '"2026-99-99T99:99:99Z"', "no such instant"],
+    ),
+    "no such hour": (
+        told(started_at="2026-11-22T25:15:00Z"), "run-broken", ["/started_at", '"2026-11-22T25:15:00Z"']
+    ),
+    "ends before it starts": (
+        told(finished_at="2026-11-22T20:14:59.999999Z"),
+        "run-broken",
+        ["/finished_at", '"2026-11-22T20:14:59.999999Z"', '"2026-11-22T20:15:00Z"', "before /started_at"],
+    ),
     "a password": (
         told(subject={**RUN["subject"], "endpoint": "http://me:x@h/"}), "run-broken", ["/subject/endpoint"]
     ),
