@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactstore.check import check_directory
-from artifactstore.errors import ConflictError, InvalidInputError
+from artifactstore.errors import ConflictError, StateError
 from artifactstore.interop.guide_board_run import SLUG, Run, read_run, read_schema
 from artifactstore.linkage.message import LinkageRequest
+from artifactstore.model import FINALIZED, GARBAGE_COLLECTED
 from artifactstore.packages import check_details
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def ingest_run(
     Raises:
         SourceChangedError: the run was written to meanwhile.
         ConflictError: the id of the run is in the store with other content; the message says what differs.
+        StateError: the package of the run is collected.
         as `plan_run` and `Store.push`.
     """
     plan = plan_run(
@@ -155,10 +157,10 @@ def ingest_run(
             expected=run.digests,
             linkage=linkage,
         )
-    except ConflictError as error:
-        if error.code != "idempotency-conflict":
+    except (ConflictError, StateError) as error:
+        if error.code not in {"idempotency-conflict", "collected"}:
             raise
-        raise _differs(store, plan) from error
+        raise _taken(store, plan) from error
     package = result.package
     link_id = None
     if linkage is not None:
@@ -166,20 +168,38 @@ def ingest_run(
     return IngestedRun(package, run.run_id, run.verdict, run.counts, result.unchanged, link_id)
 
 
-def _differs(store: Store, plan: RunPlan) -> ConflictError:
-    """The refusal of a run whose id was used for other content."""
-    page = store.list_packages(producer=PRODUCER, metadata={"run_id": plan.run.run_id}, limit=1)
-    if not page.items:
-        raise InvalidInputError(
-            f"the run id {plan.run.run_id} was used by something else", code="run-differs"
+def _taken(store: Store, plan: RunPlan) -> ConflictError | StateError:
+    """The refusal of a run whose id was used already."""
+    earlier = _earlier(store, plan.run.run_id)
+    if earlier is None:
+        return ConflictError(
+            f"the idempotency key {PRODUCER}:{plan.run.run_id} was used by something that is no run",
+            hint="give the run another id",
+            code="run-differs",
         )
-    earlier = page.items[0]
+    if earlier.status == GARBAGE_COLLECTED:
+        return StateError(
+            f"the run {plan.run.run_id} was stored as package {earlier.package_id}, which is collected: its"
+            " bytes are gone",
+            hint="a run is stored once: give a new run its own id, or keep the files of this one with"
+            " `artifactstore push`",
+            code="run-collected",
+        )
     return ConflictError(
         f"the run {plan.run.run_id} is package {earlier.package_id} already, with other content:"
         f" {'; '.join(_differences(store, earlier, plan))}",
         hint="a run is never changed: give a new run its own id",
         code="run-differs",
     )
+
+
+def _earlier(store: Store, run_id: str) -> Package | None:
+    """The package of a run, be it collected or not."""
+    for status in (FINALIZED, GARBAGE_COLLECTED):
+        page = store.list_packages(producer=PRODUCER, status=status, metadata={"run_id": run_id}, limit=1)
+        if page.items:
+            return page.items[0]
+    return None
 
 
 def _differences(store: Store, earlier: Package, plan: RunPlan) -> list[str]:

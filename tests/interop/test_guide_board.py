@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from store.harness import Home, refused
+from store.harness import SAID, FakeClock, Home, refused
 
 from artifactstore import ConflictError, InvalidInputError, SourceChangedError, StateError, Store
 from artifactstore.interop import guide_board
@@ -22,6 +22,7 @@ from interop.runs import FAILED_JUNIT, FAILED_RUN, JUNIT, RUN, write_run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DAY = 86_400_000_000  # microseconds
 EXAMPLES = Path(__file__).parents[2] / "examples" / "guide_board"
 
 
@@ -129,6 +130,29 @@ def test_a_run_id_with_other_content_is_refused(
     change(run_dir)
     with home.unchanged(), refused(ConflictError, "run-differs", "run-7", package.package_id, *said):
         ingest_run(store, run_dir, actor="ada")
+
+
+@pytest.mark.parametrize("change", [lambda _run_dir: None, _other_log, _other_subject])
+def test_a_run_whose_package_is_collected_is_refused(
+    store: Store, home: Home, clock: FakeClock, run_dir: Path, change: Callable[[Path], None]
+) -> None:
+    package = ingest_run(store, run_dir, actor="ada", retention_class="transient").package
+    clock.now += 3 * DAY
+    store.sweep(actor="cron")
+    store.gc(actor="cron")
+    change(run_dir)
+    said = ["run-7", f"was stored as package {package.package_id}", "collected"]
+    with home.unchanged(), refused(StateError, "run-collected", *said) as caught:
+        ingest_run(store, run_dir, actor="ada", retention_class="transient")
+    assert "artifactstore push" in str(caught.value.hint)
+
+
+def test_a_run_id_that_something_else_has_used_is_refused(store: Store, home: Home, run_dir: Path) -> None:
+    store.register_metadata_schema(SLUG, read_schema(), actor="ada")
+    store.create_package(**SAID, idempotency_key="guide-board:run-7")
+    with home.unchanged(), refused(ConflictError, "run-differs", "guide-board:run-7") as caught:
+        ingest_run(store, run_dir, actor="ada")
+    assert caught.value.hint == "give the run another id"
 
 
 def without(name: str) -> dict[str, Any]:
