@@ -74,7 +74,8 @@ migrate: $(VENV)/installed  ## bring ./var/artifactstore.db to this version, or 
 	@$(BIN)/artifactstore migrate
 
 migrate-fresh: $(VENV)/installed  ## drop the store below ./var and make an empty one
-	rm -rf var/artifactstore.db var/artifactstore.db-* var/artifactstore.db.lock var/storage
+	rm -rf var/artifactstore.db var/artifactstore.db-* var/artifactstore.db.lock var/artifactstore.db.seen \
+	  var/artifactstore.db.uploads var/storage
 	@env -u ARTIFACTSTORE_API_URL ARTIFACTSTORE_DATABASE_URL=sqlite:///./var/artifactstore.db \
 	  ARTIFACTSTORE_STORAGE_LOCAL_ROOT=./var/storage $(BIN)/artifactstore init
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifactstore.database import BUSY_TIMEOUT, Database
-from artifactstore.errors import SettingsError
-from artifactstore.lifecycle.policy import read_policy
+from artifactstore.errors import SettingsError, StoreNotFoundError
+from artifactstore.lifecycle.policy import RetentionPolicy, read_policy
+from artifactstore.lifecycle.retention import DEFAULT_CLASSES
 from artifactstore.moment import system_clock
 from artifactstore.objects.local import LocalBackend
 from artifactstore.paths import printable
@@ -18,7 +19,6 @@ from artifactstore.store import Store
 
 if TYPE_CHECKING:
     from artifactstore.any_store import AnyStore
-    from artifactstore.lifecycle.policy import RetentionPolicy
     from artifactstore.moment import Clock, IdSource
     from artifactstore.objects.backend import Backend
     from artifactstore.registry import Registry
@@ -115,6 +115,21 @@ def open_configured(
         new_id=new_id,
         busy_timeout=busy_timeout,
     )
+
+
+def require_retention_class(settings: Settings, retention_class: str) -> None:
+    """Refuse a class that the store which the settings name does not know; makes no store.
+
+    Raises:
+        InvalidInputError: neither the store nor the policy knows it; of a store that is not there, what a
+            new one would know counts.
+        as `Store.open`.
+    """
+    try:
+        with open_configured(settings, create=False) as store:
+            store.retention_seconds(retention_class)
+    except StoreNotFoundError:
+        (_configured_policy(settings) or RetentionPolicy()).duration(retention_class, DEFAULT_CLASSES)
 
 
 def _configured_policy(settings: Settings) -> RetentionPolicy | None:

@@ -371,6 +371,10 @@ class Registry:
         """See `Store.verification`."""
         return await _run(lambda: self.store.verification(package))
 
+    async def retention_seconds(self, retention_class: str) -> int | None:
+        """See `Store.retention_seconds`."""
+        return await _run(lambda: self.store.retention_seconds(retention_class))
+
     async def extend_retention(
         self,
         package: str,

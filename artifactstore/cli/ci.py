@@ -13,6 +13,7 @@ from artifactstore.cli.columns import Column
 from artifactstore.cli.metadata import collected
 from artifactstore.cli.packages import answer, note_leftovers, selection_of
 from artifactstore.errors import AccessError, ArtifactStoreError
+from artifactstore.facts import members
 from artifactstore.paths import printable
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def gate(
             producer=producer,
         )
     if as_json:
-        run.output.document(result)
+        run.output.document({"passed": result.passed, **members(result)})
     else:
         run.output.table(result.kinds, _COLUMNS)
     return exit_codes.OK if result.passed else exit_codes.REFUSED

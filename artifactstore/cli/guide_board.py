@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from artifactstore.cli import exit_codes, options
 from artifactstore.cli.columns import Column, Fact
 from artifactstore.cli.text import moment_text
 from artifactstore.errors import ArtifactStoreError, InvalidInputError, SettingsError
+from artifactstore.fields import check_label
 from artifactstore.moment import format_moment, system_clock
 
 if TYPE_CHECKING:
@@ -75,40 +76,33 @@ def ingest(
     Prints the package's id and its manifest's digest. The same run again changes nothing; a run id with
     other content is refused. Afterwards State Hub is told what it is due, if STATE_HUB_URL is set.
     """
+    from artifactstore.app import require_retention_class
     from artifactstore.interop.guide_board import ingest_run, plan_run
 
     run = options.invocation(context)
     settings = run.local_settings()
-    classes = _classes(class_for)
+    hub = _hub(run)
+    said: dict[str, Any] = {
+        "retention_class": retention_class,
+        "subject": subject,
+        "classes": _classes(class_for),
+        "schema_file": settings.guide_board_schema,
+        "workstream_id": None if hub is None else workstream or settings.state_hub_workstream_id,
+        "task_id": None if hub is None else task or settings.state_hub_task_id,
+    }
+    # All of it is checked before a store is made for it.
+    who = check_label(options.actor_name(actor), field="actor")
+    plan = plan_run(run_dir, **said)
+    require_retention_class(settings, plan.retention_class)
     if dry_run:
-        plan = plan_run(
-            run_dir,
-            retention_class=retention_class,
-            subject=subject,
-            classes=classes,
-            schema_file=settings.guide_board_schema,
-        )
         _tell_plan(run, plan, as_json=as_json)
         return
-    hub = _hub(run)
     if hub is None and (workstream or task):
         run.note("warning: State Hub is not told, since STATE_HUB_URL is not set")
-    # Checked before a store is made for it.
-    plan_run(run_dir, schema_file=settings.guide_board_schema)
     with run.local_store(create=True) as store:
-        ingested = ingest_run(
-            store,
-            run_dir,
-            actor=options.actor_name(actor),
-            retention_class=retention_class,
-            subject=subject,
-            classes=classes,
-            schema_file=settings.guide_board_schema,
-            workstream_id=None if hub is None else workstream or settings.state_hub_workstream_id,
-            task_id=None if hub is None else task or settings.state_hub_task_id,
-        )
+        ingested = ingest_run(store, run_dir, actor=who, **said)
         if hub is not None:
-            _deliver_quietly(run, store, hub, options.actor_name(actor))
+            _deliver_quietly(run, store, hub, who)
     _tell(run, ingested, as_json=as_json)
 
 
@@ -166,12 +160,13 @@ def _deliver_quietly(run: Invocation, store: Store, hub: StateHub, actor: str) -
     except ArtifactStoreError as error:
         run.note(f"warning: State Hub was not told: {error.message}")
         return
-    for delivery in tried:
-        if not delivery.delivered:
-            run.note(
-                f"warning: State Hub was not told: {delivery.linkage.failure};"
-                " `artifactstore guide-board link --retry` tries again"
-            )
+    failures = [str(delivery.linkage.failure) for delivery in tried if not delivery.delivered]
+    if failures:
+        times = f" {len(failures)} messages" if len(failures) > 1 else ""
+        run.note(
+            f"warning: State Hub was not told{times}: {', '.join(dict.fromkeys(failures))};"
+            " `artifactstore guide-board link --retry` tries again"
+        )
 
 
 def _classes(texts: list[str] | None) -> dict[str, str]:

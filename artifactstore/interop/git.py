@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from artifactstore.errors import InvalidInputError, NotFoundError, StateError
+from artifactstore.model import FINALIZED
 from artifactstore.paths import printable
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ PRODUCER = "git"
 TRAILER = "Evidence-Package"
 PACKAGE_LINE = f"{TRAILER}: "
 MANIFEST_LINE = "Evidence-Manifest: "
+_PAGE = 1000  # packages about one commit that are looked through
 _NOTHING = frozenset("0")  # digits of the id that stands for no commit
 _WORK = ("refs/heads/", "refs/tags/")  # what people push; notes and the like are about it
 
@@ -119,7 +122,8 @@ def record_commit(
 ) -> RecordedCommit:
     """Store a directory as the evidence of a commit, and note the package on the commit.
 
-    Again with the same files it returns the same package; with others it stores and notes one more.
+    Again with the same files from the same directory, under the same class, it returns the same package;
+    otherwise it stores and notes one more.
 
     Args:
         path: of the directory, relative to the top of the working tree.
@@ -144,7 +148,8 @@ def record_commit(
     remote = repository.remote()
     if remote is not None:
         said["remote"] = remote
-    pushed = store.push(
+    push = partial(
+        store.push,
         folder,
         name=os.path.basename(folder),
         producer=PRODUCER,
@@ -153,10 +158,37 @@ def record_commit(
         actor=actor,
         metadata={"git": said},
         selection=selection,
-        if_changed=True,
     )
+    pushed = push(if_changed=True)
+    if pushed.unchanged and not _recorded_as(pushed.package, said["path"], retention_class):
+        # Equal files of another directory, or kept for another time.
+        earlier = _recorded_earlier(store, pushed.package, said["path"], retention_class)
+        pushed = push() if earlier is None else replace(pushed, package=earlier)
     lines = (f"{PACKAGE_LINE}{pushed.package.package_id}", f"{MANIFEST_LINE}{pushed.package.manifest_digest}")
     return RecordedCommit(commit, pushed, repository.add_note(commit.commit_id, lines))
+
+
+def _recorded_as(package: Package, path: Value, retention_class: str) -> bool:
+    """Whether a package was recorded from this directory, under this class."""
+    said = package.metadata.get("git")
+    return isinstance(said, dict) and (said.get("path"), package.retention_class) == (path, retention_class)
+
+
+def _recorded_earlier(store: AnyStore, found: Package, path: Value, retention_class: str) -> Package | None:
+    """A package with the subject and the files of one that was found, but recorded as it is wanted.
+
+    One that a sweep has marked does not count: its bytes may go at any time.
+    """
+    files = store.get_manifest(found.package_id).files
+    page = store.list_packages(producer=PRODUCER, subject=found.subject, status=FINALIZED, limit=_PAGE)
+    for package in page.items:
+        if (
+            _recorded_as(package, path, retention_class)
+            and store.get_manifest(package.package_id).files == files
+            and store.explain_retention(package.package_id).state.eligible_at is None
+        ):
+            return package
+    return None
 
 
 def subject_of(repository_name: str, commit: Commit) -> str:
@@ -198,7 +230,7 @@ def require_evidence(store: AnyStore, repository: Repository, commits: Sequence[
         commit.commit_id[:12]
         for commit in commits
         if not store.list_packages(
-            producer=PRODUCER, subject=subject_of(name, commit), status="finalized", limit=1
+            producer=PRODUCER, subject=subject_of(name, commit), status=FINALIZED, limit=1
         ).items
     ]
     if missing:

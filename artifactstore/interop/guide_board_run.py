@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 from dataclasses import dataclass
@@ -11,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from artifactstore.digest import Digest, digest_pair, new_blake3
 from artifactstore.errors import InvalidInputError
+from artifactstore.ingest import open_directory
 from artifactstore.interop.junit import read_totals
 from artifactstore.media_types import guess_media_type
 from artifactstore.metadata.registration import check_schema
 from artifactstore.metadata.required_files import require_files
 from artifactstore.metadata.validation import violations
+from artifactstore.moment import parse_moment
 from artifactstore.os_errors import release
 from artifactstore.paths import printable
+from artifactstore.scan import Scan, Selection
 from artifactstore.sources import open_source, reading
 from artifactstore.strict_json import read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Mapping
     from typing import BinaryIO
 
     from artifactstore.codec import Value
@@ -34,6 +38,7 @@ LOCK_FILE = "run.lock"
 JUNIT_FOLDER = "junit"
 FAILED_TESTS_MAX = 1000
 _CHUNK = 1 << 16  # bytes
+_SHOWN_MAX = 80  # characters of a value in a refusal
 _RUN_FILE_MAX = 1 << 20  # bytes; as much metadata as a package may have
 
 
@@ -91,7 +96,8 @@ def read_run(directory: str | os.PathLike[str], schema: Mapping[str, Value]) -> 
 
     Raises:
         InvalidInputError: `run-missing`, `run-unfinished`, `run-broken`, `junit-broken` or
-            `verdict-disagrees`; the message says what is wrong.
+            `verdict-disagrees`, or as a push says of a file that it does not take; the message says what is
+            wrong.
         StateError: a file is missing that the schema demands.
     """
     root = os.fspath(directory)
@@ -114,7 +120,8 @@ def read_run(directory: str | os.PathLike[str], schema: Mapping[str, Value]) -> 
         raise _unfinished(root, f"its {RUN_FILE} has no finished_at")
     metadata = with_extensions(said, schema)
     _check(metadata, schema)
-    files = list(_files(root))
+    _check_times(metadata)
+    files = _files(root)
     require_files(schema, ((path, guess_media_type(path)) for path in files), SLUG)
     digests = {RUN_FILE: Digest("blake3", digest_pair(data).blake3)}
     metadata["junit"] = _results(root, files, metadata, digests)
@@ -189,17 +196,48 @@ def _results(
 def _check(metadata: dict[str, Any], schema: Mapping[str, Value]) -> None:
     broken = violations(schema, metadata, RUN_FILE)
     if broken:
-        raise InvalidInputError(
-            f"{RUN_FILE} breaks the schema {SLUG}: {'; '.join(map(str, broken[:5]))}",
-            hint="docs/pilots/guide-board.md says what a run must tell",
-            code="run-broken",
+        raise _broken(f"breaks the schema {SLUG}: {'; '.join(map(str, broken[:5]))}")
+
+
+def _check_times(metadata: dict[str, Any]) -> None:
+    """Refuse times that no calendar has, and a run that ends before it starts: no schema can say that."""
+    moments = []
+    for name in ("started_at", "finished_at"):
+        text = metadata.get(name)
+        if not isinstance(text, str):
+            return  # by another schema than ours
+        try:
+            moments.append(parse_moment(text))
+        except InvalidInputError:
+            raise _broken(
+                f"is wrong at /{name}: there is no such instant"
+                f" (rule: a date and a time that exist; found {_shown(text)})"
+            ) from None
+    if moments[1] < moments[0]:
+        raise _broken(
+            f"is wrong at /finished_at: it is before /started_at, {_shown(metadata['started_at'])}"
+            f" (rule: a run ends after it starts; found {_shown(metadata['finished_at'])})"
         )
 
 
-def _files(root: str) -> Iterator[str]:
-    for folder, _, names in os.walk(root):
-        below = os.path.relpath(folder, root)
-        yield from (name if below == "." else f"{below}/{name}" for name in sorted(names))
+def _shown(value: object) -> str:
+    return json.dumps(value)[:_SHOWN_MAX]
+
+
+def _broken(what: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{RUN_FILE} {what}", hint="docs/pilots/guide-board.md says what a run must tell", code="run-broken"
+    )
+
+
+def _files(root: str) -> list[str]:
+    """The files of a run by the walk of a push, which refuses what cannot be stored."""
+    descriptor = open_directory(root)
+    try:
+        scan = Scan(descriptor, os.path.realpath(root), Selection(), frozenset())
+        return [f"{found.folder}{name}" for found in scan.runs() for name, _ in found.names]
+    finally:
+        os.close(descriptor)
 
 
 def _chunks(root: str, path: str, digests: dict[str, Digest]) -> Generator[bytes]:

@@ -19,8 +19,6 @@ from artifactstore.moment import format_moment, system_clock
 from artifactstore.scan import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from artifactstore.codec import Value
     from artifactstore.results import PushResult
 
@@ -28,6 +26,7 @@ PRODUCER = "pytest"
 JUNIT = "junit.xml"
 CAPTURED = "captured.log"
 _NAMED_FAILURES = 100  # failed tests that the metadata name
+_PHASE_OUTCOMES = {"passed", "failed", "skipped"}  # what pytest itself says of a phase of a test
 _OUTCOMES = ("passed", "failed", "skipped", "error", "xfailed", "xpassed")
 _NO_TESTS = (pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.USAGE_ERROR)
 
@@ -50,6 +49,7 @@ class RunRecorder:
         self._started_at = system_clock()
         self._outcomes = dict.fromkeys(_OUTCOMES, 0)
         self._failed: list[str] = []
+        self._not_noted: list[str] = []  # why reports could not be noted
         self._told: list[str] = []
         self._staging = Path(tempfile.mkdtemp(prefix="artifactstore-pytest-"))
         config.stash[STAGING] = self._staging
@@ -73,12 +73,21 @@ class RunRecorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count, and keep what was captured; xdist gives the reports of its workers to this process."""
-        self._attempt(lambda: self._note(report))
+        try:
+            self._note(report)
+        except Exception as error:  # noqa: BLE001 - one odd report must not cost the evidence of all others
+            self._not_noted.append(str(error))
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Store the package, after the JUnit report was written."""
-        self._attempt(lambda: self._store(exitstatus))
+        """Store the package, after the JUnit report was written; if that fails, the summary says why."""
+        try:
+            self._store(exitstatus)
+        except Exception as error:  # noqa: BLE001 - nothing of ours may end a test run
+            self._told.append(f"nothing was stored: {error}")
+            hint = getattr(error, "hint", None)
+            if hint is not None:
+                self._told.append(f"hint: {hint}")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say which package it is."""
@@ -90,22 +99,10 @@ class RunRecorder:
         """Remove the folder in which files were collected."""
         shutil.rmtree(self._staging, ignore_errors=True)
 
-    def _attempt(self, step: Callable[[], None]) -> None:
-        """Do one step; if it fails, the run goes on, and its summary says why nothing was stored."""
-        if self._told:
-            return
-        try:
-            step()
-        except Exception as error:  # noqa: BLE001 - nothing of ours may end a test run
-            self._told.append(f"nothing was stored: {error}")
-            hint = getattr(error, "hint", None)
-            if hint is not None:
-                self._told.append(f"hint: {hint}")
-
     def _note(self, report: pytest.TestReport) -> None:
         outcome = _outcome(report)
         if outcome is not None:
-            self._outcomes[outcome] += 1
+            self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
         if outcome in {"failed", "error"}:
             self._failed.append(report.nodeid)
         # Each report has the output of the phases before it, too; that of the last one is complete.
@@ -137,10 +134,14 @@ class RunRecorder:
                 selection=selection,
             )
         self._told += _summary(result)
+        if self._not_noted:
+            count = len(self._not_noted)
+            reports = "1 report was" if count == 1 else f"{count} reports were"
+            self._told.append(f"{reports} not noted: {self._not_noted[0]}")
 
     def _description(self, exitstatus: int) -> dict[str, Value]:
         failed: list[Value] = [*self._failed[:_NAMED_FAILURES]]
-        return {
+        said: dict[str, Value] = {
             "version": pytest.__version__,
             "exit_status": int(exitstatus),
             "outcomes": dict(self._outcomes),
@@ -148,10 +149,15 @@ class RunRecorder:
             "started_at": format_moment(self._started_at),
             "finished_at": format_moment(system_clock()),
         }
+        if self._not_noted:
+            said["reports_not_noted"] = len(self._not_noted)
+        return said
 
 
 def _outcome(report: pytest.TestReport) -> str | None:
     """What a phase of a test says of the whole test; None for a phase that says nothing."""
+    if report.outcome not in _PHASE_OUTCOMES:
+        return str(report.outcome)  # a plugin's own, as `rerun` of one that runs failed tests again
     expected = hasattr(report, "wasxfail")
     if report.when == "call":
         if expected:

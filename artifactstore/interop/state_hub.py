@@ -10,12 +10,14 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from artifactstore.errors import SettingsError
+from artifactstore.errors import InvalidInputError, SettingsError
 from artifactstore.model import DELIVERED
 from artifactstore.version import __version__
 
@@ -28,6 +30,7 @@ TIME_LIMIT = 10.0  # seconds for one attempt, all in all
 FIRST_WAIT = 30  # seconds after the first failure; doubled after each further one
 LONGEST_WAIT = 6 * 3600  # seconds
 _ANSWER_MAX = 1 << 16  # bytes
+_TRY_LATER = {408, 429}  # request timeout, too many requests: they say nothing of the message
 _MICROSECONDS = 1_000_000
 
 
@@ -48,13 +51,21 @@ class StateHub:
 
     Args:
         url: `http://` or `https://`, without credentials.
-        time_limit: seconds for one attempt.
+        time_limit: seconds for one attempt, whatever the number of addresses that the host has.
     Raises:
         SettingsError: the address is no such URL.
+        InvalidInputError: its host or its port is malformed.
     """
 
     def __init__(self, url: str, *, time_limit: float = TIME_LIMIT) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise InvalidInputError(
+                "the address of State Hub is malformed",
+                hint="as http://host:port/path, with a port up to 65535",
+            ) from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise SettingsError("the address of State Hub is not an http or https URL")
         if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
@@ -63,7 +74,7 @@ class StateHub:
                 hint="give scheme, host, port and path only",
             )
         self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = parts.hostname, port
         self._path = f"{parts.path.rstrip('/')}{PATH}"
         self._time_limit = time_limit
 
@@ -77,12 +88,17 @@ class StateHub:
         """
         body = json.dumps(payload(linkage), sort_keys=True, separators=(",", ":")).encode()
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=self._time_limit)
+        connection = kind(self._host, self._port)
+        deadline = time.monotonic() + self._time_limit
         late = threading.Event()
         watch = threading.Timer(self._time_limit, _cut, (connection, late))
         watch.daemon = True
         watch.start()
         try:
+            self._connect(connection, deadline)
+            if late.is_set():
+                # There was nothing yet to cut.
+                raise TimeoutError
             connection.request("POST", self._path, body, _fields(linkage))
             response = connection.getresponse()
             answer = response.read(_ANSWER_MAX + 1)
@@ -92,15 +108,49 @@ class StateHub:
             status = response.status
         except (OSError, http.client.HTTPException, ValueError) as error:
             in_time = not late.is_set() and not isinstance(error, TimeoutError)
-            raise HubError(_reason(error) if in_time else "it did not answer in time") from None
+            raise HubError(_reason(error) if in_time else "it did not answer in time", away=True) from None
         finally:
             watch.cancel()
             connection.close()
         return _accepted(status, answer)
 
+    def _connect(self, connection: http.client.HTTPConnection, deadline: float) -> None:
+        """Connect to the first address that answers; each has what is left of the time."""
+        failure = OSError("the host has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            connection.host, connection.port, type=socket.SOCK_STREAM
+        ):
+            raw = socket.socket(family, kind, protocol)
+            connection.sock = raw
+            try:
+                raw.settimeout(_left(deadline))
+                raw.connect(address)
+                break
+            except OSError as error:
+                raw.close()
+                failure = error
+        else:
+            raise failure
+        if self._secure:
+            tls = ssl.create_default_context()
+            connection.sock = tls.wrap_socket(
+                raw, server_hostname=connection.host, do_handshake_on_connect=False
+            )
+            connection.sock.settimeout(_left(deadline))
+            connection.sock.do_handshake()
+        connection.sock.settimeout(_left(deadline))
+
 
 class HubError(Exception):
-    """An attempt failed; the text says why, without addresses or secrets."""
+    """An attempt failed; the text says why, without addresses or secrets.
+
+    Args:
+        away: the hub is likely away for all messages; else it has answered, and does not want this one.
+    """
+
+    def __init__(self, reason: str, *, away: bool) -> None:
+        super().__init__(reason)
+        self.away = away
 
 
 def payload(linkage: Linkage) -> dict[str, object]:
@@ -114,7 +164,10 @@ def payload(linkage: Linkage) -> dict[str, object]:
 
 
 def deliver(store: Store, hub: StateHub, *, actor: str, now: int, everything: bool = False) -> list[Delivery]:
-    """Deliver what is due, oldest first; the first failure ends it, since the hub is then likely away.
+    """Deliver what is due, the longest due first.
+
+    A hub that is away (no connection, no answer in time, 5xx, 408 or 429) ends it; a message that the hub
+    refuses waits longer and holds up no other.
 
     Args:
         now: the present moment, in microseconds.
@@ -132,7 +185,9 @@ def deliver(store: Store, hub: StateHub, *, actor: str, now: int, everything: bo
                 linkage.link_id, reason=str(error), retry_at=retry_at, actor=actor
             )
             tried.append(Delivery(failed))
-            break
+            if error.away:
+                break
+            continue
         tried.append(Delivery(store.record_linkage_delivered(linkage.link_id, status=status, actor=actor)))
     return tried
 
@@ -154,17 +209,17 @@ def _fields(linkage: Linkage) -> dict[str, str]:
 def _accepted(status: int, answer: bytes) -> int:
     """The status, if the hub has said clearly that it has the message."""
     if 300 <= status < 400:
-        raise HubError(f"it answered {status}, and redirects are not followed")
+        raise HubError(f"it answered {status}, and redirects are not followed", away=False)
     if not 200 <= status < 300:
-        raise HubError(f"it answered {status}")
+        raise HubError(f"it answered {status}", away=status >= 500 or status in _TRY_LATER)
     if len(answer) > _ANSWER_MAX:
-        raise HubError(f"it answered {status} with too long a text")
+        raise HubError(f"it answered {status} with too long a text", away=False)
     if answer.strip():
         # A proxy or a portal may answer 200 to anything, but hardly with JSON.
         try:
             json.loads(answer)
         except (ValueError, RecursionError):
-            raise HubError(f"it answered {status} with something that is not JSON") from None
+            raise HubError(f"it answered {status} with something that is not JSON", away=False) from None
     return status
 
 
@@ -172,7 +227,20 @@ def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
     """End a conversation from another thread: a hub that sends a byte now and then would go on for ever."""
     late.set()
     with contextlib.suppress(OSError, AttributeError):
-        connection.sock.shutdown(socket.SHUT_RDWR)
+        # Below TLS: its own way would send what is left in the clear.
+        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+
+def _left(deadline: float) -> float:
+    """Seconds until then.
+
+    Raises:
+        TimeoutError: there are none.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def _reason(error: Exception) -> str:

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 class RetentionCalls(StoreCalls):
     """Extensions and holds: retention only grows, and a hold always wins."""
 
+    def retention_seconds(self, retention_class: str) -> int | None:
+        """How long a new package of a class is kept after finalize, in seconds; None is for ever.
+
+        Raises:
+            InvalidInputError: neither the store nor its policy knows the class.
+        """
+        fields.check_label(retention_class, field="retention class")
+        with self._database.read() as connection:
+            return self._policy.duration(retention_class, queries.retention_classes(connection))
+
     def extend_retention(
         self,
         package: str,

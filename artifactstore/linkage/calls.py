@@ -56,7 +56,7 @@ class LinkageCalls(StoreCalls):
         """The messages of the outbox, oldest first.
 
         Args:
-            undelivered: only those that wait.
+            undelivered: only those that wait, in the order in which they are to be tried.
             due_at: only those that may be tried at this instant, in microseconds.
             limit: 1 to 1,000.
         """

@@ -50,16 +50,18 @@ def linkage_of(
 
 
 def linkages(connection: Connection, *, undelivered: bool, due_at: int | None, limit: int) -> list[Linkage]:
-    """The outbox, oldest first.
+    """The outbox, oldest first; what waits, by the moment of its next attempt.
 
     Args:
         undelivered: only what waits.
         due_at: only what is due at this instant.
     """
+    # What fails again and again must not fill each page before what was never tried.
+    order = "l.retry_at, l.sequence" if undelivered else "l.sequence"
     rows = fetch(
         connection,
         f"SELECT {_COLUMNS} FROM {_SOURCE} WHERE (NOT ? OR l.state = '{DUE}')"
-        " AND (? IS NULL OR l.retry_at <= ?) ORDER BY l.sequence LIMIT ?",
+        f" AND (? IS NULL OR l.retry_at <= ?) ORDER BY {order} LIMIT ?",
         (undelivered, due_at, due_at, limit),
     )
     return [_linkage(row) for row in rows]

@@ -16,11 +16,13 @@ def test_the_command_fails_until_the_evidence_is_there(program: Program, tree: P
     (tmp_path / "schema.json").write_text('{"type": "object", "required": ["ci"]}')
     program.call("schema", "register", KIND, str(tmp_path / "schema.json"))
     gate = ("ci", "gate", "--subject", "shop@abc", "--require", KIND, "--newer-than", "7d")
+    assert program.call(*gate, "--json", code=5).document["passed"] is False
     assert program.call(*gate, code=5).rows == [[KIND, "missing", "-", "no such evidence"]]
     job = ("--repository", "team/shop", "--commit", "abc", "--schema", KIND)
     pushed = program.call("ci", "push", str(tree), *job).text.strip()
     assert program.call(*gate).rows == [[KIND, "found", pushed, ""]]
     document = program.call(*gate, "--json").document
+    assert (document["subject"], document["passed"]) == ("shop@abc", True)
     assert document["kinds"] == [{"slug": KIND, "package_id": pushed, "reasons": []}]
     assert program.call(*gate, "--require", "ci.scan.v1", code=5).rows[1][:2] == ["ci.scan.v1", "missing"]
 

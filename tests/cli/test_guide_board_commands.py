@@ -62,6 +62,37 @@ def test_a_dry_run_makes_no_store(program: Program, run_dir: str, tmp_path: Path
     assert not program.directory.exists()
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["ingest", "dry run"])
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (("--retention-class", "nope"), "unknown retention class 'nope'"),
+        (("--retention-class", ""), "it is empty"),
+        (("--class-for", "development=nope"), "unknown retention class 'nope'"),
+        (("--subject", " x"), "begins or ends with a blank"),
+        (("--workstream", " x"), "workstream ' x' is not allowed"),
+        (("--actor", " x"), "actor ' x' is not allowed"),
+    ],
+)
+def test_what_is_refused_makes_no_store(
+    program: Program, run_dir: str, hub: Hub, said: tuple[str, ...], told: str, dry: tuple[str, ...]
+) -> None:
+    assert told in program.call("guide-board", "ingest", run_dir, *said, *dry, code=2).stderr
+    assert not program.directory.exists()
+    assert not hub.told
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["ingest", "dry run"])
+def test_the_policy_may_name_further_classes(
+    program: Program, run_dir: str, dry: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[retention_classes.nightly]\ndefault_duration_seconds = 86400\n")
+    monkeypatch.setenv("ARTIFACTSTORE_RETENTION_CONFIG_PATH", str(policy))
+    program.call("guide-board", "ingest", run_dir, "--retention-class", "nightly", *dry)
+    program.call("guide-board", "ingest", run_dir, "--retention-class", "nope", *dry, code=2)
+
+
 def test_the_hub_is_told(program: Program, run_dir: str, hub: Hub) -> None:
     answer = program.call("guide-board", "ingest", run_dir, "--task", "T-1")
     assert answer.stderr == ""

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
 GOOD = (201, b'{"ok": true}', {})
@@ -37,7 +38,7 @@ class Hub:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Hub]:
+def running(tls: ssl.SSLContext | None = None) -> Iterator[Hub]:
     """A hub on a port of this machine."""
     hub = Hub()
 
@@ -61,6 +62,8 @@ def running() -> Iterator[Hub]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         hub.port = server.server_port
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -104,3 +107,16 @@ def drips(hub: Hub) -> Callable[[BaseHTTPRequestHandler], None]:
                 handler.wfile.flush()
 
     return answer
+
+
+@contextlib.contextmanager
+def takes_no_connection() -> Iterator[int]:
+    """The port of a server on this machine whose queue is full: who connects waits for ever."""
+    with contextlib.ExitStack() as opened:
+        server = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port: int = server.getsockname()[1]
+        for _ in range(4):
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        yield port

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from store.harness import refused, write_tree
+from store.harness import FakeClock, refused, write_tree
 
 from artifactstore import (
     ConflictError,
@@ -347,6 +347,45 @@ def test_a_note_that_is_missing_is_written_later(store: Store, plain: Checkout) 
     assert (first.noted, again.noted) == (True, True)
     assert again.package == first.package
     assert again.pushed.unchanged
+
+
+def test_equal_files_recorded_in_another_way_are_another_package(store: Store, plain: Checkout) -> None:
+    repository = Repository(plain.top)
+    write_tree(plain.top / "cov", FILES)
+    first = record_commit(store, repository, "reports", actor="ada").package
+    second = record_commit(store, repository, "cov", actor="ada", retention_class="release-evidence").package
+    third = record_commit(
+        store, repository, "reports", actor="ada", retention_class="release-evidence"
+    ).package
+    said = [(package.name, package.metadata["git"]["path"]) for package in (first, second, third)]
+    assert said == [("reports", "reports"), ("cov", "cov"), ("reports", "reports")]
+    assert [package.retention_class for package in (first, second, third)] == [
+        "raw-evidence",
+        "release-evidence",
+        "release-evidence",
+    ]
+    # Each of them again is the same package, whichever was the last.
+    for package in (first, second, third):
+        again = record_commit(
+            store, repository, package.name, actor="ada", retention_class=package.retention_class
+        )
+        assert (again.package, again.pushed.unchanged, again.noted) == (package, True, False)
+    named = [line for line in plain.note() if line.startswith("Evidence-Package: ")]
+    assert len(named) == 3
+
+
+def test_a_package_that_may_go_is_not_the_evidence_of_a_commit(
+    store: Store, plain: Checkout, clock: FakeClock
+) -> None:
+    repository = Repository(plain.top)
+    write_tree(plain.top / "cov", FILES)
+    old = record_commit(store, repository, "cov", actor="ada", retention_class="transient").package
+    clock.now += 3 * 86_400_000_000
+    store.sweep(actor="cron")
+    record_commit(store, repository, "reports", actor="ada")
+    again = record_commit(store, repository, "cov", actor="ada", retention_class="transient")
+    assert (again.package.name, again.package.retention_class) == ("cov", "transient")
+    assert again.package.package_id != old.package_id
 
 
 def test_a_note_is_written_where_nobody_has_a_name(

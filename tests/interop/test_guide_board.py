@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from store.harness import Home, refused
+from store.harness import SAID, FakeClock, Home, refused
 
 from artifactstore import ConflictError, InvalidInputError, SourceChangedError, StateError, Store
 from artifactstore.interop import guide_board
@@ -22,6 +22,7 @@ from interop.runs import FAILED_JUNIT, FAILED_RUN, JUNIT, RUN, write_run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DAY = 86_400_000_000  # microseconds
 EXAMPLES = Path(__file__).parents[2] / "examples" / "guide_board"
 
 
@@ -131,6 +132,29 @@ def test_a_run_id_with_other_content_is_refused(
         ingest_run(store, run_dir, actor="ada")
 
 
+@pytest.mark.parametrize("change", [lambda _run_dir: None, _other_log, _other_subject])
+def test_a_run_whose_package_is_collected_is_refused(
+    store: Store, home: Home, clock: FakeClock, run_dir: Path, change: Callable[[Path], None]
+) -> None:
+    package = ingest_run(store, run_dir, actor="ada", retention_class="transient").package
+    clock.now += 3 * DAY
+    store.sweep(actor="cron")
+    store.gc(actor="cron")
+    change(run_dir)
+    said = ["run-7", f"was stored as package {package.package_id}", "collected"]
+    with home.unchanged(), refused(StateError, "run-collected", *said) as caught:
+        ingest_run(store, run_dir, actor="ada", retention_class="transient")
+    assert "artifactstore push" in str(caught.value.hint)
+
+
+def test_a_run_id_that_something_else_has_used_is_refused(store: Store, home: Home, run_dir: Path) -> None:
+    store.register_metadata_schema(SLUG, read_schema(), actor="ada")
+    store.create_package(**SAID, idempotency_key="guide-board:run-7")
+    with home.unchanged(), refused(ConflictError, "run-differs", "guide-board:run-7") as caught:
+        ingest_run(store, run_dir, actor="ada")
+    assert caught.value.hint == "give the run another id"
+
+
 def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in RUN.items() if key != name}
 
@@ -147,6 +171,19 @@ BROKEN: dict[str, tuple[dict[str, Any], str, list[str]]] = {
     "another verdict": (told(verdict="ok"), "run-broken", ["/verdict", '"ok"', "passed"]),
     "a bad id": (told(run_id="a b"), "run-broken", ["/run_id", '"a b"']),
     "no instant": (told(started_at="yesterday"), "run-broken", ["/started_at", "yesterday"]),
+    "no such day": (
+        told(finished_at="2026-99-99T99:99:99Z"),
+        "run-broken",
+        ["/finished_at", '"2026-99-99T99:99:99Z"', "no such instant"],
+    ),
+    "no such hour": (
+        told(started_at="2026-11-22T25:15:00Z"), "run-broken", ["/started_at", '"2026-11-22T25:15:00Z"']
+    ),
+    "ends before it starts": (
+        told(finished_at="2026-11-22T20:14:59.999999Z"),
+        "run-broken",
+        ["/finished_at", '"2026-11-22T20:14:59.999999Z"', '"2026-11-22T20:15:00Z"', "before /started_at"],
+    ),
     "a password": (
         told(subject={**RUN["subject"], "endpoint": "http://me:x@h/"}), "run-broken", ["/subject/endpoint"]
     ),
@@ -165,6 +202,35 @@ def test_a_broken_run_is_refused_and_nothing_is_stored(
     run_dir = write_run(tmp_path / "run", run)
     with home.unchanged(), refused(InvalidInputError, code, *said):
         ingest_run(store, run_dir, actor="ada", workstream_id="WS-1")
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "told"),
+    [
+        ({"retention_class": "nope"}, "unknown-retention-class", "nope"),
+        ({"retention_class": ""}, "invalid-field", "retention class"),
+        ({"subject": " x"}, "invalid-field", "subject"),
+        ({"task_id": ""}, "invalid-field", "task"),
+        ({"actor": ""}, "invalid-field", "actor"),
+    ],
+)
+def test_wrong_arguments_are_refused_and_nothing_is_stored(
+    store: Store, home: Home, run_dir: Path, said: dict[str, str], code: str, told: str
+) -> None:
+    with home.unchanged(), refused(InvalidInputError, code, told):
+        ingest_run(store, run_dir, **{"actor": "ada", **said})
+
+
+def test_files_that_cannot_be_stored_are_refused_and_nothing_is_stored(
+    store: Store, home: Home, run_dir: Path, tmp_path: Path
+) -> None:
+    (run_dir / "logs" / "link").symlink_to("board.log")
+    with home.unchanged(), refused(InvalidInputError, "symlink", "logs/link"):
+        ingest_run(store, run_dir, actor="ada")
+    board = "b" * 200
+    long = write_run(tmp_path / "long", told(board=board, run_id="r" * 100))
+    with home.unchanged(), refused(InvalidInputError, "invalid-field", "name"):
+        ingest_run(store, long, actor="ada")
 
 
 def test_passed_with_failures_is_refused(store: Store, home: Home, tmp_path: Path) -> None:

@@ -206,6 +206,58 @@ def test_a_store_that_fails_changes_no_result(suite: Suite, workers: tuple[str, 
     assert outcomes(told).strip("= ") == "1 failed, 4 passed, 1 skipped, 1 xfailed, 1 error"
 
 
+RUNS_AGAIN = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item, nextitem):
+    # As plugins do that run a failed test again.
+    for attempt in (1, 2):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        again = attempt == 1 and any(report.failed for report in reports)
+        for report in reports:
+            if again and report.failed:
+                report.outcome = "rerun"
+            item.ihook.pytest_runtest_logreport(report=report)
+        if not again:
+            break
+    return True
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "xdist"])
+def test_tests_that_run_again_are_counted(suite: Suite, workers: tuple[str, ...]) -> None:
+    (suite.folder / "conftest.py").write_text(RUNS_AGAIN)
+    suite.record(*workers)
+    (package,) = suite.packages()
+    assert package.metadata["pytest"]["outcomes"] == {**COUNTS, "rerun": 2}
+    assert package.metadata["pytest"]["failed"] == ["test_login.py::test_broken", "test_login.py::test_error"]
+    assert {
+        "evidence/test_login.py/test_broken/shot.png",
+        "evidence/test_login.py/test_broken.2/shot.png",
+    } < set(suite.files())
+
+
+def test_a_report_that_cannot_be_noted_costs_no_other(suite: Suite) -> None:
+    (suite.folder / "conftest.py").write_text(
+        "import pytest\n"
+        "@pytest.hookimpl(wrapper=True)\n"
+        "def pytest_runtest_makereport(item):\n"
+        "    report = yield\n"
+        "    if item.name == 'test_page':\n"
+        "        report.sections.append(('from a plugin', None))\n"
+        "    return report\n"
+    )
+    told = suite.record()
+    assert "1 report was not noted: 'NoneType' object has no attribute 'rstrip'" in told
+    (package,) = suite.packages()
+    assert f"package {package.package_id}, " in told
+    assert package.metadata["pytest"]["outcomes"] == COUNTS
+    assert package.metadata["pytest"]["reports_not_noted"] == 1
+    files = suite.files()
+    assert files["evidence/test_login.py/test_page/page.html"] == b"<p>hello</p>"
+    assert b"about to fail" in files["captured.log"]
+
+
 def test_a_wrong_class_is_told_and_changes_no_result(suite: Suite) -> None:
     told = suite.record("--artifactstore-retention-class", "for-lunch", "-k", "test_page", code=0)
     assert "nothing was stored: " in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -128,6 +130,74 @@ def test_a_slow_hub_is_cut_off(store: Store, hub: Hub, clock: FakeClock, ingeste
     assert link.failure == "it did not answer in time"
 
 
+def test_all_addresses_of_a_hub_share_its_time(
+    store: Store, hub: Hub, clock: FakeClock, ingested: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hubs.takes_no_connection() as port:
+        addresses = [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", each))
+            for each in (port, port, hub.port)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_further: addresses)
+        assert attempt(store, hub, clock, time_limit=0.5) == [False]
+    (link,) = store.list_linkages()
+    assert (link.package_id, link.failure) == (ingested, "it did not answer in time")
+    # The last address would have answered, but its turn came too late.
+    assert hub.told == []
+
+
+def test_the_next_address_is_tried_while_there_is_time(
+    store: Store, hub: Hub, clock: FakeClock, ingested: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    addresses = [
+        (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", each))
+        for each in (closed, hub.port)
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments, **_further: addresses)
+    assert attempt(store, hub, clock) == [True]
+    assert hub.told[0][2]["package_id"] == ingested
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for 127.0.0.1 and its key, in one file, that no authority has signed."""
+    path = tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", path, "-out", tmp_path / "public.pem", "-days", "30", "-subj", "/CN=hub",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    path.write_text(path.read_text() + (tmp_path / "public.pem").read_text())
+    return path
+
+
+def test_a_hub_behind_tls_must_prove_who_it_is(
+    store: Store, clock: FakeClock, ingested: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with hubs.running(context) as hub:
+        address = StateHub(hub.url.replace("http:", "https:"))
+        (refused_delivery,) = deliver(store, address, actor="ada", now=clock.now)
+        assert not refused_delivery.delivered
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        (delivery,) = deliver(store, address, actor="ada", now=clock.now, everything=True)
+        assert delivery.delivered
+        ((_, fields, body),) = hub.told
+    assert (fields["Host"], body["package_id"]) == (f"127.0.0.1:{hub.port}", ingested)
+
+
+def test_a_hub_that_never_begins_tls_is_cut_off(store: Store, clock: FakeClock, ingested: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = StateHub(f"https://127.0.0.1:{server.getsockname()[1]}", time_limit=0.5)
+        (delivery,) = deliver(store, address, actor="ada", now=clock.now)
+    assert (delivery.linkage.package_id, delivery.linkage.failure) == (ingested, "it did not answer in time")
+
+
 def test_a_hub_that_is_down(store: Store, clock: FakeClock, ingested: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -147,18 +217,58 @@ def test_waits_grow_to_a_limit() -> None:
     assert wait_after(50) == wait_after(5000) == LONGEST_WAIT
 
 
-def test_the_first_failure_spares_the_others(
-    store: Store, hub: Hub, clock: FakeClock, tmp_path: Path
-) -> None:
-    for number in range(3):
+def request_many(store: Store, tmp_path: Path, count: int) -> None:
+    """Messages for the workstreams `WS-0`, `WS-1` and so on."""
+    for number in range(count):
         package = store.push(write_run(tmp_path / str(number)), **SAID).package.package_id
         request = LinkageRequest(f"WS-{number}", None, verdict="passed", counts={})
         store.request_linkage(package, request, actor="ada")
-    hub.answers += [GOOD, (503, b"", {})]
+
+
+def workstreams(hub: Hub) -> list[str]:
+    return [body["workstream_id"] for _, _, body in hub.told]
+
+
+@pytest.mark.parametrize("status", [500, 503, 408, 429])
+def test_a_hub_that_is_away_is_left_alone(
+    store: Store, hub: Hub, clock: FakeClock, tmp_path: Path, status: int
+) -> None:
+    request_many(store, tmp_path, 3)
+    hub.answers += [GOOD, (status, b"", {})]
     assert attempt(store, hub, clock) == [True, False]
     clock.now += 60 * SECONDS
     assert attempt(store, hub, clock) == [True, True]
-    assert [body["workstream_id"] for _, _, body in hub.told] == ["WS-0", "WS-1", "WS-1", "WS-2"]
+    assert workstreams(hub) == ["WS-0", "WS-1", "WS-2", "WS-1"]
+
+
+def test_messages_that_the_hub_never_takes_hold_up_no_other(
+    store: Store, hub: Hub, clock: FakeClock, tmp_path: Path
+) -> None:
+    request_many(store, tmp_path, 4)
+    missing = (404, b"", {})
+    hub.answers += [missing, (400, b"", {}), missing]
+    assert attempt(store, hub, clock) == [False, False, False, True]
+    assert workstreams(hub) == ["WS-0", "WS-1", "WS-2", "WS-3"]
+    assert [link.failure for link in store.list_linkages(undelivered=True)] == [
+        "it answered 404",
+        "it answered 400",
+        "it answered 404",
+    ]
+    assert attempt(store, hub, clock) == []
+
+
+def test_what_was_never_tried_comes_before_what_has_failed(
+    store: Store, hub: Hub, clock: FakeClock, tmp_path: Path
+) -> None:
+    request_many(store, tmp_path, 2)
+    hub.answers += [(404, b"", {}), (404, b"", {})]
+    assert attempt(store, hub, clock) == [False, False]
+    request_many(store, tmp_path / "later", 3)
+    clock.now += 3600 * SECONDS
+    (first, *_) = store.list_linkages(undelivered=True, due_at=clock.now, limit=1)
+    assert first.attempts == 0
+    deliver(store, StateHub(hub.url), actor="ada", now=clock.now)
+    assert workstreams(hub)[2:] == ["WS-0", "WS-1", "WS-2", "WS-0", "WS-1"]
 
 
 def test_a_message_that_arrived_meanwhile_is_recorded_once(store: Store, ingested: str) -> None:
@@ -206,6 +316,13 @@ def test_what_is_no_request(store: Store, home: Home) -> None:
 )
 def test_an_address_with_secrets_is_refused_without_showing_them(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
+        StateHub(url)
+    assert SECRET not in f"{caught.value.message}{caught.value.hint}"
+
+
+@pytest.mark.parametrize("url", ["http://h:99999", f"http://h:{SECRET}", "http://[::1"])
+def test_an_address_that_is_malformed_is_refused(url: str) -> None:
+    with refused(InvalidInputError, "invalid-input", "State Hub") as caught:
         StateHub(url)
     assert SECRET not in f"{caught.value.message}{caught.value.hint}"
 
