@@ -237,12 +237,14 @@ class LifecycleCalls(StoreCalls):
     ) -> CopyResult:
         """Put the objects of packages into another backend too; reads fall back to it.
 
+        What turns out to be damaged in the source is left out and told, and the rest is copied. Nothing is
+        recorded of the damage, which is for `verify`; what that has marked is no source.
+
         Args:
             source, target: ids of backends.
             package, producer, retention_class: only these packages.
         Raises:
             InvalidInputError: a backend is unknown, or both are the same.
-            IntegrityError: an object in the source is damaged.
         """
         from artifactstore.lifecycle import copying
 

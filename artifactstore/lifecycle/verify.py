@@ -17,7 +17,6 @@ from artifactstore.database import fetch
 from artifactstore.digest import Hasher
 from artifactstore.errors import (
     ArtifactStoreError,
-    BackendError,
     IntegrityError,
     InvalidInputError,
     ObjectNotFoundError,
@@ -190,13 +189,9 @@ def check(backend: Backend, wanted: StoredObject) -> str | None:
         return MISSING
     except IntegrityError:
         return TRUNCATED
-    except BackendError as error:
-        if error.code == "too-many-open-files":
+    except (ArtifactStoreError, OSError) as error:
+        if not backend.folder or getattr(error, "code", None) == "too-many-open-files":
             raise  # it says nothing about the object
-        return UNREADABLE
-    except (ArtifactStoreError, OSError):
-        if not backend.folder:
-            raise
         return UNREADABLE
     right = digests.blake3 == wanted.blake3 and wanted.sha256 in {None, digests.sha256}
     return None if right else DIFFERENT
