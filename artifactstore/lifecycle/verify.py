@@ -110,7 +110,7 @@ class VerifyResult:
         object_count: objects read.
         location_count: their locations.
         size: bytes read.
-        complete: False if a budget ended it.
+        complete: False if a budget ended it before everything was read.
     """
 
     object_count: int
@@ -232,7 +232,7 @@ def run(
     count = places = size = 0
     failures: list[Failure] = []
     after = (-1, 0)
-    complete = True
+    spent, complete = False, True
     with Workers(_job(backend)) as workers:
         while complete:
             with read() as connection:
@@ -241,6 +241,9 @@ def run(
                 break
             after = batch[-1][1]
             distinct = {wanted.blake3: wanted for wanted, _ in batch if _is_chosen(wanted, budget, seed)}
+            if spent and distinct:
+                complete = False
+                break
             checked: list[tuple[StoredObject, str | None]] = []
             for wanted, failure in _checked(workers, backend, list(distinct.values())):
                 checked.append((wanted, failure))
@@ -251,8 +254,9 @@ def run(
                 if (budget.max_bytes is not None and size >= budget.max_bytes) or (
                     give_up is not None and time.monotonic() >= give_up
                 ):
-                    complete = False
+                    spent = True
                     break
+            complete = len(checked) == len(distinct)
             sound = [(wanted, None) for wanted, failure in checked if failure is None]
             if sound:
                 with new_transaction() as transaction:

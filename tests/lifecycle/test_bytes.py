@@ -236,6 +236,22 @@ def test_a_budget_that_is_none_is_refused(life: Life, budget: dict[str, float]) 
         life.store.verify(actor="scrub", **budget)  # type: ignore[arg-type]  # that is the test
 
 
+@pytest.mark.parametrize("together", [2, 3, 500])
+def test_a_budget_that_just_suffices_is_enough(
+    life: Life, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(verifying, "_TOGETHER", together)
+    life.push({"a": b"a", "b": b"bb", "same": b"bb", "c": b"ccc"})
+    size = life.store.verify(actor="scrub").size
+    life.tick(days=1)
+    exact = life.store.verify(actor="scrub", max_bytes=size)
+    assert (exact.size, exact.complete) == (size, True)
+    life.tick(days=1)
+    assert life.store.verify(actor="scrub", max_bytes=size + 1).complete
+    life.tick(days=1)
+    assert not life.store.verify(actor="scrub", max_bytes=4).complete
+
+
 def test_an_unknown_backend_is_refused(life: Life) -> None:
     life.push(CONTENT)
     with life.home.unchanged():
