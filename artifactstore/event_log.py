@@ -10,6 +10,7 @@ Source: RFC 9162 §2.1.1 (leaf hash); docs/format.md.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,19 @@ def newest_moment(connection: Connection) -> int:
     """When the last event was recorded, in microseconds; 0 in an empty log."""
     row = connection.execute("SELECT recorded_at FROM events ORDER BY sequence DESC LIMIT 1").fetchone()
     return row[0] if row else 0
+
+
+def last_before(connection: Connection, moment: int) -> int:
+    """The sequence of the last event that was recorded before an instant in microseconds, 0 if none was.
+
+    Time in the log never runs backwards, so a few looks find it.
+    """
+
+    def recorded_at(sequence: int) -> int:
+        found: int = connection.execute("SELECT recorded_at FROM events WHERE sequence = ?", (sequence,)).get
+        return found
+
+    return bisect_left(range(1, newest_sequence(connection) + 1), moment, key=recorded_at)
 
 
 def store_id(connection: Connection) -> bytes:

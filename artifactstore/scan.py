@@ -288,8 +288,8 @@ def _store_inside(path: str) -> InvalidInputError:
 
 
 def _storable(path: str) -> str:
-    """A path that may be no text at all, escaped so that metadata can hold it."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    """A path that may be no text at all, as metadata can hold it: a byte that is no UTF-8 as `\\xff`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _limited(lines: list[str], more: str) -> Iterable[str]:

@@ -37,7 +37,8 @@ class Store(PackageCalls, ReadCalls, RetentionCalls, LifecycleCalls, SchemaCalls
 
     Safe to share between threads and after a fork; any number of processes may use the same store. Each
     call that changes something is one transaction: when it returns, bytes, names and events are durable,
-    and when it raises, nothing has changed.
+    and when it raises, nothing has changed. Only `sweep`, `gc`, `verify`, `repair`, `copy` and `orphans`
+    commit in steps: when they raise, the steps before are done.
 
     Made by `Store.open` or `artifactstore.open`; a context manager.
     """

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import artifactstore.manifest
+from artifactstore.check import check_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,6 +236,22 @@ def test_changed_missing_and_unlisted_files_are_named(check: Run, export: Export
         "UNLISTED logs/run 3.log",
     ]
     assert "result:   2 CHANGED, 1 MISSING, 1 UNLISTED" in lines
+
+
+def test_what_is_planted_in_the_kit_is_unlisted(check: Run, export: Export) -> None:
+    kit = export.kit.name
+    (export.kit / "payload.bin").write_bytes(b"x")
+    (export.kit / "B3SUMS").mkdir()
+    (export.kit / "B3SUMS" / "VERIFY.md").write_bytes(b"x")
+    (export.kit / "link").symlink_to("manifest.cbor")
+    (export.root / "logs" / "verify.py").write_bytes(b"x")
+    code, lines, _ = check(export)
+    assert code == 3
+    planted = [f"{kit}/B3SUMS/VERIFY.md", f"{kit}/link", f"{kit}/payload.bin", "logs/verify.py"]
+    assert [line for line in findings(lines) if not line.startswith("KIT")] == [
+        f"UNLISTED {path}" for path in planted
+    ]
+    assert list(check_directory(export.kit / "manifest.cbor", export.root).unlisted) == planted
 
 
 def test_a_change_in_the_last_block_of_a_big_file_is_found(check: Run, export: Export) -> None:

@@ -35,6 +35,8 @@ TOTALS = {"size": int, "files": int}
 PACKAGE = {"name": str, "subject": str, "metadata": dict, "producer": str, "store_id": str, "created_at": int,
            "package_id": str, "metadata_schema": (str, type(None)), "retention_class": str}  # fmt: skip
 
+KIT = (b"manifest.cbor", b"manifest.json", b"SHA256SUMS", b"B3SUMS", b"verify.py", b"VERIFY.md")
+
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Control characters, line separators, and marks that make a name read as another one.
 UNSAFE_IN_PATH = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -207,21 +209,28 @@ def printable(name: bytes) -> str:
 
 
 def walk(kit: str) -> dict[bytes, str]:
-    """What lies below the current directory, without the kit: relative path -> kind. Follows no link."""
-    found, pending = {}, [b""]
+    """What lies below the current directory, without the files of the kit: relative path -> kind.
+
+    Follows no link.
+    """
+    found, pending, own = {}, [b""], None
     while pending:
         prefix = pending.pop()
         try:
             with os.scandir(prefix or b".") as entries:
                 for entry in entries:
                     name = prefix + entry.name
-                    if entry.is_symlink():
-                        found[name] = LINK
-                    elif not entry.is_dir(follow_symlinks=False):
-                        found[name] = REGULAR if entry.is_file(follow_symlinks=False) else SPECIAL
-                    elif prefix or not os.path.samefile(name, kit):
+                    if entry.is_dir(follow_symlinks=False):
                         found[name] = DIRECTORY
                         pending.append(name + b"/")
+                        if not prefix and os.path.samefile(name, kit):
+                            own = name + b"/"
+                    elif prefix == own and entry.name in KIT:
+                        continue
+                    elif entry.is_symlink():
+                        found[name] = LINK
+                    else:
+                        found[name] = REGULAR if entry.is_file(follow_symlinks=False) else SPECIAL
         except OSError:
             if not prefix:
                 raise

@@ -141,7 +141,8 @@ def copy(
 ) -> None:
     """Put the objects of packages into another backend too; reads fall back to it.
 
-    What is there already is not written again.
+    What is there already is not written again. Lists what is damaged in the source with the packages that
+    it hurts, copies the rest, and then exits with 3.
     """
     run = options.invocation(context)
     with run.local_store() as store:
@@ -153,10 +154,14 @@ def copy(
             producer=producer,
             retention_class=retention_class,
         )
+        damages = tuple(map(Named(store).damage, result.failures))
     if as_json:
-        run.output.document(result)
+        run.output.document({**members(result), "failures": plain(damages)})
     else:
-        run.output.record(record_of(result))
+        run.output.record(fact for fact in record_of(result) if fact.name != "failures")
+        run.output.table(damage_rows("damaged", damages), OBJECT_COLUMNS)
+    if damages:
+        raise typer.Exit(FINDINGS)
 
 
 def adopt(

@@ -237,7 +237,7 @@ def _files(root: str) -> list[str]:
         scan = Scan(descriptor, os.path.realpath(root), Selection(), frozenset())
         return [f"{found.folder}{name}" for found in scan.runs() for name, _ in found.names]
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def _chunks(root: str, path: str, digests: dict[str, Digest]) -> Generator[bytes]:

@@ -77,6 +77,8 @@ class LifecycleCalls(StoreCalls):
     def plan_gc(self, *, plan: GcPlan | None = None, limit: int | None = None) -> GcPlan:
         """What `gc` would delete now, with names and bytes. Changes nothing.
 
+        A clock that `gc` would not believe is warned of in the log of the program.
+
         Args:
             plan: look whether exactly this one may still be executed, and return it.
             limit: packages that a new plan takes at most, the oldest first.
@@ -84,9 +86,18 @@ class LifecycleCalls(StoreCalls):
             StateError: the plan is stale.
             InvalidInputError: the plan is of another store.
         """
+        _check_limit(limit)
+        with self._database.read() as connection:
+            if retention.has_jumped(self._clock(), event_log.newest_moment(connection)):
+                _log.warning(
+                    "the clock stands more than a year after the newest event:"
+                    " gc deletes nothing unless the clock is accepted"
+                )
+        return self._planned(plan, limit)
+
+    def _planned(self, plan: GcPlan | None, limit: int | None = None) -> GcPlan:
         from artifactstore.lifecycle import gc
 
-        _check_limit(limit)
         with self._database.read() as connection:
             if plan is None:
                 return gc.plan(connection, self.store_id, self._clock(), limit=limit)
@@ -107,7 +118,7 @@ class LifecycleCalls(StoreCalls):
 
         self._check_clock(accept=accept_clock)
         backends = self._backends.sound()
-        plan = self.plan_gc(plan=plan)
+        plan = self._planned(plan)
         begin = partial(self._transaction, actor)
         collected: dict[bool, list[str]] = {True: [], False: []}
         for package_id, taken in gc.release(begin, plan, self._clock):
@@ -237,12 +248,14 @@ class LifecycleCalls(StoreCalls):
     ) -> CopyResult:
         """Put the objects of packages into another backend too; reads fall back to it.
 
+        What turns out to be damaged in the source is left out and told, and the rest is copied. Nothing is
+        recorded of the damage, which is for `verify`; what that has marked is no source.
+
         Args:
             source, target: ids of backends.
             package, producer, retention_class: only these packages.
         Raises:
             InvalidInputError: a backend is unknown, or both are the same.
-            IntegrityError: an object in the source is damaged.
         """
         from artifactstore.lifecycle import copying
 

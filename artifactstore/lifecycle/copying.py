@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactstore import event_log, events, object_queries, presence
 from artifactstore.database import fetch
-from artifactstore.errors import IntegrityError, InvalidInputError, ObjectNotFoundError
+from artifactstore.errors import ArtifactStoreError, InvalidInputError, ObjectNotFoundError
 from artifactstore.lifecycle import object_locks
 from artifactstore.lifecycle.repair import record_mended
-from artifactstore.lifecycle.verify import StoredObject, live_locations
+from artifactstore.lifecycle.verify import (
+    DIFFERENT,
+    Failure,
+    StoredObject,
+    check,
+    live_locations,
+    packages_of,
+)
 from artifactstore.objects.backend import SMALL_FILE
-from artifactstore.sources import stage
+from artifactstore.reader import ObjectReader, fill_from
 from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
 if TYPE_CHECKING:
@@ -48,11 +56,13 @@ class CopyResult:
         location_count: locations that the target has now and had not.
         object_count: objects that were really written.
         size: their bytes.
+        failures: objects that were left out because the source has not got their bytes.
     """
 
     location_count: int
     object_count: int
     size: int
+    failures: tuple[Failure, ...]
 
 
 def copy(
@@ -69,6 +79,7 @@ def copy(
     if source.backend_id == target.backend_id:
         raise InvalidInputError(f"cannot copy from {source.backend_id!r} to itself")
     locations = objects = size = 0
+    failures: dict[bytes, Failure] = {}
     after = 0
     while True:
         with read() as connection:
@@ -76,18 +87,26 @@ def copy(
             damaged = frozenset(object_queries.failed_objects(connection, target.backend_id))
             since = event_log.newest_sequence(connection)
         if not rows:
-            return CopyResult(locations, objects, size)
-        wanted = {row[0]: StoredObject(row[0], row[1], row[2]) for row in rows}
+            return CopyResult(locations, objects, size, tuple(failures.values()))
+        wanted = {row[0]: StoredObject(row[0], row[1], row[2]) for row in rows if row[0] not in failures}
         with target.batch(damaged=damaged) as batch:
-            for staged in _staged(read, source, target, batch, list(wanted.values())):
-                objects += staged.new
-                size += staged.size * staged.new
+            for entry, staged in _staged(read, source, target, batch, list(wanted.values())):
+                if isinstance(staged, Failure):
+                    failures[entry.blake3] = staged
+                    del wanted[entry.blake3]
+                elif staged is not None:
+                    objects += staged.new
+                    size += staged.size * staged.new
             batch.publish()
         with new_transaction() as transaction:
             sizes = ((entry.blake3, entry.size) for entry in wanted.values())
             gone = set(presence.gone(transaction.connection, target, batch, since, sizes))
             # What a gc has released meanwhile is not copied; what it has removed from the target is again.
-            live = [row for row in rows if _is_stored(transaction.connection, row, source.backend_id)]
+            live = [
+                row
+                for row in rows
+                if row[0] in wanted and _is_stored(transaction.connection, row, source.backend_id)
+            ]
             still = [row for row in live if row[0] not in gone]
             again = [row for row in live if row[0] in gone]
             if still:
@@ -132,25 +151,33 @@ def _staged(
     target: Backend,
     batch: Batch,
     wanted: list[StoredObject],
-) -> Iterator[Staged]:
-    """Stage objects of one backend in another: over a network small ones side by side, large ones alone."""
+) -> Iterator[tuple[StoredObject, Staged | Failure | None]]:
+    """Stage objects of one backend in another: over a network small ones side by side, large ones alone.
 
-    def one(entry: StoredObject) -> Staged | None:
-        found = _open(read, source, entry)
-        if found is None:
-            return None
-        with found as raw:
-            staged, _ = stage(batch, raw)
-        if (staged.digests.blake3, staged.digests.sha256) != (entry.blake3, entry.sha256):
-            raise IntegrityError(
-                f"the object blake3:{entry.blake3.hex()} is damaged in backend {source.backend_id}",
-                hint="run `artifactstore storage verify` and `storage repair`",
-            )
-        return staged
+    Returns:
+        What became of each; None if a gc has taken it meanwhile.
+    """
+
+    def one(entry: StoredObject) -> Staged | Failure | None:
+        try:
+            staged = _stage(read, source, batch, entry)
+        except (ArtifactStoreError, OSError):
+            reason = check(source, entry)
+            if reason is None:  # the target has failed
+                raise
+        else:
+            if staged is None or staged.digests.sha256 == entry.sha256:
+                return staged
+            reason = DIFFERENT
+        with read() as connection:
+            if not live_locations(connection, entry.blake3, source.backend_id):
+                return None
+            hurt = packages_of(connection, entry.blake3)
+        return Failure(entry.blake3, source.backend_id, reason, hurt)
 
     # A batch of a local backend takes one file after the other.
     threads = 0 if target.folder else NETWORK_THREADS
-    job: Job[tuple[StoredObject], Staged | None] = Job(
+    job: Job[tuple[StoredObject], Staged | Failure | None] = Job(
         here=lambda item: one(item[0]),
         request=lambda item: item,
         receive=lambda _item, staged: staged,
@@ -160,9 +187,32 @@ def _staged(
     )
     with Workers(job) as workers:
         small = ((entry,) for entry in wanted if entry.size < SMALL_FILE)
-        yield from (staged for _, staged in workers.spread(small) if staged is not None)
-    large = (one(entry) for entry in wanted if entry.size >= SMALL_FILE)
-    yield from (staged for staged in large if staged is not None)
+        yield from ((entry, staged) for (entry,), staged in workers.spread(small))
+    yield from ((entry, one(entry)) for entry in wanted if entry.size >= SMALL_FILE)
+
+
+def _stage(
+    read: Callable[[], AbstractContextManager[Connection]], source: Backend, batch: Batch, entry: StoredObject
+) -> Staged | None:
+    """Stage one object, or raise before the target has more than a part of it; None if a gc has taken it."""
+    found = _open(read, source, entry)
+    if found is None:
+        return None
+    with contextlib.ExitStack() as opened:
+
+        def checked(raw: io.RawIOBase) -> ObjectReader:
+            name = f"an object in backend {source.backend_id}"
+            return opened.enter_context(ObjectReader(raw, entry.blake3, entry.size, name))
+
+        # Its reader refuses the last bytes of what is damaged, so that they are never named in the target.
+        reader = checked(found)
+        if entry.size < SMALL_FILE:
+            return batch.stage_bytes(reader.readall())
+        return batch.stage_stream(
+            fill_from(reader),
+            expected=entry.size,
+            again=lambda: fill_from(checked(source.open(entry.blake3, entry.size))),
+        )
 
 
 def _next(connection: Connection, source: str, target: str, chosen: Filter, after: int) -> list[Row]:

@@ -318,13 +318,16 @@ def abandoned(connection: Connection, *, before: int) -> list[RetentionState]:
     Args:
         before: microseconds.
     """
+    # The files of a package tell when it was touched last; only those of what may be abandoned are looked at,
+    # so the last condition names `r`, which is joined first for that.
+    last = event_log.last_before(connection, before)
     rows = fetch(
         connection,
-        f"SELECT {_STATE} WHERE p.status = 'open' AND r.hold_count = 0 AND r.eligible_at IS NULL"
-        " AND (SELECT e.recorded_at FROM events e WHERE e.sequence = max(p.sequence, coalesce("
-        "   (SELECT max(f.sequence) FROM artifact_files f WHERE f.package_sequence = p.sequence), 0))) < ?"
+        f"SELECT {_STATE} WHERE p.status = 'open' AND p.sequence <= ?"
+        " AND r.hold_count = 0 AND r.eligible_at IS NULL AND NOT EXISTS"
+        " (SELECT 1 FROM artifact_files f WHERE f.package_sequence = r.package_sequence AND f.sequence > ?)"
         " ORDER BY p.sequence",
-        (before,),
+        (last, last),
     )
     return [_state(row) for row in rows]
 

@@ -17,7 +17,6 @@ from artifactstore.database import fetch
 from artifactstore.digest import Hasher
 from artifactstore.errors import (
     ArtifactStoreError,
-    BackendError,
     IntegrityError,
     InvalidInputError,
     ObjectNotFoundError,
@@ -111,7 +110,7 @@ class VerifyResult:
         object_count: objects read.
         location_count: their locations.
         size: bytes read.
-        complete: False if a budget ended it.
+        complete: False if a budget ended it before everything was read.
     """
 
     object_count: int
@@ -190,13 +189,9 @@ def check(backend: Backend, wanted: StoredObject) -> str | None:
         return MISSING
     except IntegrityError:
         return TRUNCATED
-    except BackendError as error:
-        if error.code == "too-many-open-files":
+    except (ArtifactStoreError, OSError) as error:
+        if not backend.folder or getattr(error, "code", None) == "too-many-open-files":
             raise  # it says nothing about the object
-        return UNREADABLE
-    except (ArtifactStoreError, OSError):
-        if not backend.folder:
-            raise
         return UNREADABLE
     right = digests.blake3 == wanted.blake3 and wanted.sha256 in {None, digests.sha256}
     return None if right else DIFFERENT
@@ -237,7 +232,7 @@ def run(
     count = places = size = 0
     failures: list[Failure] = []
     after = (-1, 0)
-    complete = True
+    spent, complete = False, True
     with Workers(_job(backend)) as workers:
         while complete:
             with read() as connection:
@@ -246,6 +241,9 @@ def run(
                 break
             after = batch[-1][1]
             distinct = {wanted.blake3: wanted for wanted, _ in batch if _is_chosen(wanted, budget, seed)}
+            if spent and distinct:
+                complete = False
+                break
             checked: list[tuple[StoredObject, str | None]] = []
             for wanted, failure in _checked(workers, backend, list(distinct.values())):
                 checked.append((wanted, failure))
@@ -256,8 +254,9 @@ def run(
                 if (budget.max_bytes is not None and size >= budget.max_bytes) or (
                     give_up is not None and time.monotonic() >= give_up
                 ):
-                    complete = False
+                    spent = True
                     break
+            complete = len(checked) == len(distinct)
             sound = [(wanted, None) for wanted, failure in checked if failure is None]
             if sound:
                 with new_transaction() as transaction:

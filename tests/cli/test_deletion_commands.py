@@ -85,6 +85,8 @@ def test_a_clock_that_has_jumped_stops_sweep_and_gc(program: Program, tree: Path
     with home.unchanged():
         for command in (["sweep"], ["gc", "--yes"], ["sweep", "--watch"]):
             assert "--accept-clock" in program.call("retention", *command, code=5).stderr
+        dry = program.call("retention", "gc", "--dry-run").stderr
+        assert "gc deletes nothing unless the clock is accepted" in dry
     (row,) = program.call("retention", "sweep", "--accept-clock").rows
     assert row[2] == package
 

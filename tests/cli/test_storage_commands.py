@@ -175,6 +175,24 @@ def test_a_copy_heals_what_is_damaged(program: Program, pushed: str, second: Pat
     assert second.is_dir()
 
 
+def test_a_copy_lists_what_is_damaged_and_copies_the_rest(
+    program: Program, pushed: str, second: Path
+) -> None:
+    damage(stored(program))
+    answer = program.call("storage", "copy", "--from", "local", "--to", "off-site", code=3)
+    assert ["object_count", str(OBJECT_COUNT - 1)] in answer.rows
+    (row,) = [row for row in answer.rows if row[0] == "damaged"]
+    assert row[1:5] == [NAME, "local", "digest differs", pushed]
+    document = program.call(
+        "storage", "copy", "--from", "local", "--to", "off-site", "--json", code=3
+    ).document
+    (failure,) = document["failures"]
+    assert (failure["blake3"], failure["reason"]) == (NAME, "digest differs")
+    assert [package["package_id"] for package in failure["packages"]] == [pushed]
+    assert document["location_count"] == 0
+    assert second.is_dir()
+
+
 @pytest.mark.parametrize(
     ("flags", "copied"),
     [

@@ -183,6 +183,14 @@ def test_what_is_skipped_is_told_and_recorded(program: Program, tree: Path) -> N
     assert program.call("push", str(tree), *SAID, "--skip-unsafe", "-q").stderr == ""
 
 
+def test_a_byte_that_is_no_text_is_recorded_as_the_format_says(program: Program, tree: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tree) + b"/a\xff\xc3\xbc")).write_text("x")
+    answer = program.call("push", str(tree), *SAID, "--skip-unsafe")
+    metadata = shown(program, answer.text.strip())["metadata"]
+    assert isinstance(metadata, dict)
+    assert [entry["path"] for entry in metadata["artifactstore.skipped"]] == ["a\\xff\u00fc"]
+
+
 def test_warnings_go_to_stderr(program: Program, tree: Path) -> None:
     (tree / "a\\b").write_text("x")
     answer = program.call("push", str(tree), *SAID)

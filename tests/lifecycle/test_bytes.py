@@ -16,6 +16,7 @@ from artifactstore import (
     InvalidInputError,
     ObjectNotFoundError,
 )
+from artifactstore.lifecycle import copying
 from artifactstore.lifecycle import verify as verifying
 from artifactstore.objects.local import LocalBackend
 from lifecycle.harness import DAY, SECOND, delete, flip, swap, truncate
@@ -233,6 +234,22 @@ def test_a_budget_that_is_none_is_refused(life: Life, budget: dict[str, float]) 
     life.push(CONTENT)
     with life.home.unchanged(), pytest.raises(InvalidInputError):
         life.store.verify(actor="scrub", **budget)  # type: ignore[arg-type]  # that is the test
+
+
+@pytest.mark.parametrize("together", [2, 3, 500])
+def test_a_budget_that_just_suffices_is_enough(
+    life: Life, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(verifying, "_TOGETHER", together)
+    life.push({"a": b"a", "b": b"bb", "same": b"bb", "c": b"ccc"})
+    size = life.store.verify(actor="scrub").size
+    life.tick(days=1)
+    exact = life.store.verify(actor="scrub", max_bytes=size)
+    assert (exact.size, exact.complete) == (size, True)
+    life.tick(days=1)
+    assert life.store.verify(actor="scrub", max_bytes=size + 1).complete
+    life.tick(days=1)
+    assert not life.store.verify(actor="scrub", max_bytes=4).complete
 
 
 def test_an_unknown_backend_is_refused(life: Life) -> None:
@@ -592,15 +609,48 @@ def test_reads_fall_back_over_healthy_locations(
     life.planted.append("a verify found it damaged")
 
 
-def test_a_damaged_source_is_refused(life: Life) -> None:
-    package = life.push(CONTENT)
-    flip(life.path(package))
-    with life.home.unchanged(), refused(IntegrityError, "integrity", "damaged in backend local"):
-        life.store.copy(source="local", target=SECOND, actor="ada")
-    assert not life.path(package, backend=SECOND).exists()
-    # Once it is known to be damaged it is no source at all.
+@damages
+@pytest.mark.parametrize("size", [14_000, LARGE], ids=["small", "large"])
+def test_a_copy_leaves_out_what_is_damaged_and_tells(
+    life: Life, reason: str, damage: Callable[[Path], None], size: int
+) -> None:
+    content = incompressible(size)
+    hurt, also_hurt = life.push({"data": content, "whole": b"w"}), life.push({"again": content})
+    other = life.push({"data": b"another", "large": content[::-1]})
+    damage(life.path(hurt))
+    result = life.store.copy(source="local", target=SECOND, actor="ada")
+    (failure,) = result.failures
+    blake3 = life.store.get_file(hurt, "data").digest.value
+    assert (failure.blake3, failure.backend_id, failure.reason) == (blake3, "local", reason)
+    assert failure.packages == (hurt, also_hurt)
+    # The rest has arrived, and nothing else: not even under its own digest.
+    assert (result.location_count, result.object_count) == (6, 6)
+    wanted = {life.path(hurt, "whole").name, *(life.path(other, name).name for name in ("data", "large"))}
+    wanted |= {life.manifest_path(package).name for package in (hurt, also_hurt, other)}
+    target = life.root / SECOND
+    assert {path.name for path in (target / "blake3").rglob("*") if path.is_file()} == wanted
+    assert not any((target / "tmp").iterdir())
+    assert life.store.verification(hurt).failed_count == 0
+    # Again: it is told again, until a verify has marked it, which makes it no source at all.
+    again = life.store.copy(source="local", target=SECOND, actor="ada")
+    assert (again.location_count, again.failures) == (0, result.failures)
     life.store.verify(actor="scrub")
-    assert life.store.copy(source="local", target=SECOND, actor="ada").location_count == 1  # the manifest
+    assert life.store.copy(source="local", target=SECOND, actor="ada").failures == ()
+    life.planted.append("a verify found it damaged")
+
+
+def test_a_copy_goes_on_behind_a_part_that_is_damaged_altogether(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_TOGETHER", 2)
+    first, second = life.push({"data": b"first", "more": b"m"}), life.push({"data": b"second"})
+    for name in ("data", "more"):
+        flip(life.path(first, name))
+    result = life.store.copy(source="local", target=SECOND, actor="ada")
+    assert len(result.failures) == 2
+    assert result.location_count == 3
+    assert life.path(second, backend=SECOND).read_bytes() == b"second"
+    life.store.verify(actor="scrub")
     life.planted.append("a verify found it damaged")
 
 

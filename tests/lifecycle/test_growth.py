@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
+from store.harness import SAID, write_tree
 
 from artifactstore import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from lifecycle.harness import Life
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MARGIN = 1.5  # a deeper tree has some steps more; a scan has a hundred times as many
@@ -112,6 +115,26 @@ def test_no_call_costs_more_in_a_large_store(packages: int, tmp_path: Path) -> N
     before, after = measured(small, 1_000), measured(large, packages)
     grown = {name: (before[name], after[name]) for name in before if after[name] > MARGIN * before[name]}
     assert grown == {}
+
+
+def test_a_sweep_does_not_read_the_files_of_packages_that_are_filled_marked_or_held(life: Life) -> None:
+    marked, held = (life.store.create_package(**SAID) for _ in range(2))
+    tree = write_tree(life.root / "many", {f"f{number}": b"%d" % number for number in range(1500)})
+
+    def sweep() -> float:
+        return float(Steps(life.store).of(lambda: life.store.sweep(actor="cron")).total())
+
+    life.store.apply_hold(held, reason="lawsuit", actor="law")
+    life.tick(days=31)
+    assert len(life.store.sweep(actor="cron", mark_abandoned=True).abandoned) == 1
+    few = sweep()
+    for package in (marked, held):
+        life.store.ingest_directory(package, tree, actor="ada")
+    life.tick(days=31)
+    assert len(life.store.sweep(actor="cron", mark_abandoned=True).abandoned) == 1
+    filled = life.store.create_package(**SAID)
+    life.store.ingest_directory(filled, tree, actor="ada")
+    assert sweep() < MARGIN * few
 
 
 def test_a_scan_would_be_seen(suite: None, tmp_path: Path) -> None:

@@ -219,6 +219,21 @@ def test_a_clock_a_year_ahead_stops_sweep_and_gc_unless_it_is_accepted(life: Lif
     assert life.store.gc(actor="cron").collected == (package, kept)
 
 
+def test_a_plan_says_that_gc_would_not_believe_the_clock(
+    life: Life, caplog: pytest.LogCaptureFixture
+) -> None:
+    (package,) = life.expired(b"one")
+    life.store.plan_gc()
+    assert caplog.text == ""
+    life.tick(days=400)
+    with life.home.unchanged():
+        assert [planned.package_id for planned in life.store.plan_gc().packages] == [package]
+    assert "gc deletes nothing unless the clock is accepted" in caplog.text
+    caplog.clear()
+    assert life.store.gc(actor="cron", accept_clock=True).collected == (package,)
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("days", [3, 30, 364.9])
 def test_an_idle_time_below_a_year_passes(life: Life, days: float) -> None:
     package = life.push(b"one")

@@ -21,8 +21,10 @@ from artifactstore import (
 )
 from artifactstore.digest import digest_pair, object_key
 from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.objects.remote import RemoteBackend
 from s3.conftest import open_store
 from s3.places import PART, REMOTE, Place
+from s3.watched import Watched
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,6 +162,48 @@ def test_bytes_are_copied_and_repaired_both_ways(remote: Store, home: Home, plac
     assert len(remote.verify(**ACTOR, backend="local").failures) == 1
     assert remote.repair(**ACTOR, backend="local").healed[0].origin == f"backend {REMOTE}"
     assert remote.fsck(read=True).clean
+
+
+def test_a_copy_puts_no_damaged_bytes_into_a_place(place: Place, home: Home, tree: Path) -> None:
+    large, small = incompressible(SMALL_FILE + PART + 1), TREE["README.md"]
+    (tree / "large.bin").write_bytes(large)
+    with Store.open(home.database, home.objects, further={REMOTE: place.backend()}) as store:
+        store.push(tree, **SAID)
+        for data in (small, large):
+            path = home.objects / key_of(data)
+            path.chmod(0o600)
+            path.write_bytes(data[:-1] + b"?")
+        result = store.copy(source="local", target=REMOTE, **ACTOR)
+        damaged = {failure.blake3 for failure in result.failures}
+        assert damaged == {digest_pair(data).blake3 for data in (small, large)}
+        stored = {key for key in place.all_keys() if key.startswith("blake3/")}
+        there = {path.relative_to(home.objects).as_posix() for path in home.objects.glob("blake3/*/*/*")}
+        assert stored == there - {key_of(small), key_of(large)}
+
+
+def test_a_place_that_stops_answering_says_nothing_of_its_objects(
+    home: Home, tree: Path, tmp_path: Path
+) -> None:
+    place = Place(None, f"local://{tmp_path}/remote")
+    away = threading.Event()
+
+    def watch(name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "get" and arguments[0].startswith("blake3/") and away.is_set():
+            raise BackendError("the server is gone", code="connection-lost", retryable=True)
+
+    service: Any = Watched(place.service(), watch)
+    backend = RemoteBackend(service, backend_id=REMOTE)
+    with Store.open(home.database, home.objects, further={REMOTE: backend}, default_backend=REMOTE) as store:
+        package = store.push(tree, **SAID).package.package_id
+        away.set()
+        with refused(BackendError, "connection-lost"):
+            store.verify(**ACTOR)
+        with refused(BackendError, "connection-lost"):
+            store.copy(source=REMOTE, target="local", **ACTOR)
+        assert store.verification(package).failed_count == 0
+        away.clear()
+        assert store.verify(**ACTOR).failures == ()
+    place.close()
 
 
 def test_a_push_mends_what_a_verify_found_damaged(remote: Store, place: Place, tree: Path) -> None:
