@@ -2,8 +2,8 @@
 
 To add a pair: name two acts and what must be there before, and add one line to `PAIRS`. A call that is not
 an act yet becomes one with the call itself, how to see that it happened, and the refusals that may be the
-right answer because of the other one. Calls over HTTP get their rows here too; with
-their objects on S3 the same rows are drilled in `s3.test_drills`.
+right answer because of the other one. With their objects on S3 the same rows are drilled in `s3.test_drills`;
+calls over HTTP are these calls, and the server's own way to die is drilled in `httpapi.test_drills`.
 """
 
 from __future__ import annotations
