@@ -1,7 +1,7 @@
 """Many writers on one store at once: the rows of the load drill, and what one of its processes does.
 
 To add a row: add one line to `LOADS`. A door other than the library is a context manager that gives a
-function which ingests one file and returns when that is acknowledged. Load over HTTP is in `httpapi.test_load`.
+function which ingests one file and returns when that is acknowledged. Load over HTTP: `httpapi.test_load`.
 """
 
 from __future__ import annotations
