@@ -26,7 +26,7 @@ from artifactstore.sources import open_source, reading
 from artifactstore.strict_json import read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from typing import BinaryIO
 
     from artifactstore.codec import Value
