@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from artifactstore.errors import InvalidInputError, NotFoundError, StateError
 from artifactstore.model import FINALIZED
+from artifactstore.moment import system_clock
 from artifactstore.paths import printable
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from artifactstore.codec import Value
     from artifactstore.interop.git_repository import Commit, Repository
     from artifactstore.model import Package
-    from artifactstore.moment import IdSource
+    from artifactstore.moment import Clock, IdSource
     from artifactstore.results import PushResult
     from artifactstore.scan import Selection
 
@@ -119,6 +120,7 @@ def record_commit(
     revision: str = "HEAD",
     retention_class: str = "raw-evidence",
     selection: Selection | None = None,
+    clock: Clock = system_clock,
 ) -> RecordedCommit:
     """Store a directory as the evidence of a commit, and note the package on the commit.
 
@@ -129,6 +131,7 @@ def record_commit(
         path: of the directory, relative to the top of the working tree.
         revision: names the commit.
         selection: as in `Store.push`.
+        clock: microseconds since 1970, UTC; tells whose time is over.
     Raises:
         InvalidInputError: the path leaves the working tree, is missing or has no files.
         NotFoundError: there is no such commit.
@@ -160,34 +163,38 @@ def record_commit(
         selection=selection,
     )
     pushed = push(if_changed=True)
-    if pushed.unchanged and not _recorded_as(pushed.package, said["path"], retention_class):
-        # Equal files of another directory, or kept for another time.
-        earlier = _recorded_earlier(store, pushed.package, said["path"], retention_class)
+    if pushed.unchanged and not _recorded_from(pushed.package, said["path"]):
+        # Equal files of another directory.
+        earlier = _recorded_earlier(store, pushed.package, said["path"], clock())
         pushed = push() if earlier is None else replace(pushed, package=earlier)
     lines = (f"{PACKAGE_LINE}{pushed.package.package_id}", f"{MANIFEST_LINE}{pushed.package.manifest_digest}")
     return RecordedCommit(commit, pushed, repository.add_note(commit.commit_id, lines))
 
 
-def _recorded_as(package: Package, path: Value, retention_class: str) -> bool:
-    """Whether a package was recorded from this directory, under this class."""
+def _recorded_from(package: Package, path: Value) -> bool:
+    """Whether a package was recorded from this directory."""
     said = package.metadata.get("git")
-    return isinstance(said, dict) and (said.get("path"), package.retention_class) == (path, retention_class)
+    return isinstance(said, dict) and said.get("path") == path
 
 
-def _recorded_earlier(store: AnyStore, found: Package, path: Value, retention_class: str) -> Package | None:
-    """A package with the subject and the files of one that was found, but recorded as it is wanted.
+def _recorded_earlier(store: AnyStore, found: Package, path: Value, now: int) -> Package | None:
+    """A package with the subject, the class and the files of one that was found, but from this directory.
 
-    One that a sweep has marked does not count: its bytes may go at any time.
+    As in a push, one whose time is over, or that a sweep has marked, does not count.
     """
     files = store.get_manifest(found.package_id).files
-    page = store.list_packages(producer=PRODUCER, subject=found.subject, status=FINALIZED, limit=_PAGE)
+    page = store.list_packages(
+        producer=PRODUCER,
+        subject=found.subject,
+        retention_class=found.retention_class,
+        status=FINALIZED,
+        limit=_PAGE,
+    )
     for package in page.items:
-        if (
-            _recorded_as(package, path, retention_class)
-            and store.get_manifest(package.package_id).files == files
-            and store.explain_retention(package.package_id).state.eligible_at is None
-        ):
-            return package
+        if _recorded_from(package, path) and store.get_manifest(package.package_id).files == files:
+            state = store.explain_retention(package.package_id).state
+            if state.eligible_at is None and (state.expires_at is None or state.expires_at > now):
+                return package
     return None
 
 

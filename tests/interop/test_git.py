@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import stat
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -349,14 +350,14 @@ def test_a_note_that_is_missing_is_written_later(store: Store, plain: Checkout) 
     assert again.pushed.unchanged
 
 
-def test_equal_files_recorded_in_another_way_are_another_package(store: Store, plain: Checkout) -> None:
-    repository = Repository(plain.top)
+def test_equal_files_recorded_in_another_way_are_another_package(
+    store: Store, plain: Checkout, clock: FakeClock
+) -> None:
+    record = partial(record_commit, store, Repository(plain.top), actor="ada", clock=clock)
     write_tree(plain.top / "cov", FILES)
-    first = record_commit(store, repository, "reports", actor="ada").package
-    second = record_commit(store, repository, "cov", actor="ada", retention_class="release-evidence").package
-    third = record_commit(
-        store, repository, "reports", actor="ada", retention_class="release-evidence"
-    ).package
+    first = record("reports").package
+    second = record("cov", retention_class="release-evidence").package
+    third = record("reports", retention_class="release-evidence").package
     said = [(package.name, package.metadata["git"]["path"]) for package in (first, second, third)]
     assert said == [("reports", "reports"), ("cov", "cov"), ("reports", "reports")]
     assert [package.retention_class for package in (first, second, third)] == [
@@ -366,26 +367,32 @@ def test_equal_files_recorded_in_another_way_are_another_package(store: Store, p
     ]
     # Each of them again is the same package, whichever was the last.
     for package in (first, second, third):
-        again = record_commit(
-            store, repository, package.name, actor="ada", retention_class=package.retention_class
-        )
+        again = record(package.name, retention_class=package.retention_class)
         assert (again.package, again.pushed.unchanged, again.noted) == (package, True, False)
     named = [line for line in plain.note() if line.startswith("Evidence-Package: ")]
     assert len(named) == 3
 
 
+@pytest.mark.parametrize("swept", [False, True])
 def test_a_package_that_may_go_is_not_the_evidence_of_a_commit(
-    store: Store, plain: Checkout, clock: FakeClock
+    store: Store, plain: Checkout, clock: FakeClock, swept: bool
 ) -> None:
-    repository = Repository(plain.top)
+    record = partial(
+        record_commit,
+        store,
+        Repository(plain.top),
+        actor="ada",
+        retention_class="transient",
+        clock=clock,
+    )
     write_tree(plain.top / "cov", FILES)
-    old = record_commit(store, repository, "cov", actor="ada", retention_class="transient").package
+    old = record("cov").package
     clock.now += 3 * 86_400_000_000
-    store.sweep(actor="cron")
-    record_commit(store, repository, "reports", actor="ada")
-    again = record_commit(store, repository, "cov", actor="ada", retention_class="transient")
-    assert (again.package.name, again.package.retention_class) == ("cov", "transient")
-    assert again.package.package_id != old.package_id
+    if swept:
+        store.sweep(actor="cron")
+    record("reports")
+    again = record("cov").package
+    assert (again.name, again.package_id != old.package_id) == ("cov", True)
 
 
 def test_a_note_is_written_where_nobody_has_a_name(
