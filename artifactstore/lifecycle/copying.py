@@ -20,6 +20,7 @@ from artifactstore.lifecycle.verify import (
     packages_of,
 )
 from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.os_errors import translation
 from artifactstore.reader import ObjectReader, fill_from
 from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
@@ -161,10 +162,12 @@ def _staged(
     def one(entry: StoredObject) -> Staged | Failure | None:
         try:
             staged = _stage(read, source, batch, entry)
-        except (ArtifactStoreError, OSError):
+        except (ArtifactStoreError, OSError) as error:
             reason = check(source, entry)
-            if reason is None:  # the target has failed
-                raise
+            if reason is None:  # the target has failed, or the source for a moment
+                if isinstance(error, ArtifactStoreError):
+                    raise
+                raise translation(error, f"an object in backend {source.backend_id}") from error
         else:
             if staged is None or staged.digests.sha256 == entry.sha256:
                 return staged

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -22,7 +24,6 @@ from artifactstore.objects.local import LocalBackend
 from lifecycle.harness import DAY, SECOND, delete, flip, swap, truncate
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable
     from pathlib import Path
 
@@ -637,6 +638,23 @@ def test_a_copy_leaves_out_what_is_damaged_and_tells(
     life.store.verify(actor="scrub")
     assert life.store.copy(source="local", target=SECOND, actor="ada").failures == ()
     life.planted.append("a verify found it damaged")
+
+
+def test_a_copy_whose_source_fails_for_a_moment_is_refused(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.FileIO):
+        def readinto(self, _buffer: object, /) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    package = life.push(CONTENT)
+    path = life.path(package)
+    original, faults = LocalBackend.open, iter([Failing(path)])
+    monkeypatch.setattr(LocalBackend, "open", lambda *given: next(faults, None) or original(*given))
+    with refused(BackendError, "backend-failed", "backend local"):
+        life.store.copy(source="local", target=SECOND, actor="ada")
+    assert life.store.copy(source="local", target=SECOND, actor="ada").failures == ()
+    assert life.path(package, backend=SECOND).read_bytes() == CONTENT
 
 
 def test_a_copy_goes_on_behind_a_part_that_is_damaged_altogether(
