@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 pytest.register_assert_rewrite(
-    "store.harness", "store.doors", "cli.harness", "lifecycle.harness", "lifecycle.machine", "crash.calls"
+    "store.harness",
+    "store.doors",
+    "cli.harness",
+    "lifecycle.harness",
+    "lifecycle.machine",
+    "crash.calls",
+    "s3.places",
 )
 pytest_plugins = ["crash.report"]
 

@@ -7,14 +7,11 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from store.harness import CountedIds, FakeClock, Home
 
-pytest.register_assert_rewrite("s3.places")
-
-from store.harness import CountedIds, FakeClock, Home  # noqa: E402 - as above
-
-from artifactstore import Store  # noqa: E402 - as above
-from artifactstore.moment import system_clock  # noqa: E402 - as above
-from s3.places import REMOTE, SERVERS, Place, Server  # noqa: E402 - only after assertions are rewritten
+from artifactstore import Store
+from artifactstore.moment import system_clock
+from s3.places import REMOTE, SERVERS, Place, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
