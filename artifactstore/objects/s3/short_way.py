@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import re
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -128,7 +127,9 @@ def short_way(config: S3Config) -> ShortWay | None:
         return None
     port = parts.port or _PORTS[parts.scheme]
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    endpoint = Endpoint(parts.hostname, port, _trusting() if parts.scheme == "https" else None, config.timeout)
+    endpoint = Endpoint(
+        parts.hostname, port, _trusting() if parts.scheme == "https" else None, config.timeout
+    )
     return ShortWay(
         Connections(endpoint),
         Signer(*keys, region=config.region),

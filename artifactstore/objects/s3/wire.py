@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT = 5.0  # seconds for a name, and for an address
 _IDLE_MAX = 12.0  # seconds after which an unused connection is not trusted any more
+_KEPT = 32  # connections that may wait for their next request
 _HEAD_MAX = 32 << 10  # bytes of the head of an answer
 _BLOCK = 64 << 10  # bytes received at once while it is not known how many there are
 _TOGETHER = 32 << 10  # bytes of a body that travel with the head
@@ -111,9 +112,9 @@ class Connections:
         except BaseException:
             connection.close()
             raise
-        if connection.usable:
+        if connection.usable and len(self._idle) < _KEPT:
             self._idle.append(connection)
-            if self._closed:
+            if self._closed:  # meanwhile
                 self.close()
         else:
             connection.close()
@@ -302,7 +303,7 @@ class _Connection:
     # Time
 
     def _wait_no_longer(self) -> None:
-        """Let the next step end in time: setting the limit costs as much as the step, so only if it changes."""
+        """Let the next step end in time. To set the limit is a system call, so only if it is another."""
         left = self._left()
         if left != self._timeout:
             self._socket.settimeout(left)
