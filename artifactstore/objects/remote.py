@@ -156,7 +156,8 @@ class RemoteBackend:
             found = self._service.head(key)
             if found is None:
                 self._service.require()
-            first, length = b"", None if found is None else found.size
+            first: bytes | bytearray = b""
+            length = None if found is None else found.size
         else:
             part = self._service.get(key, 0, min(size, FIRST_BLOCK))
             first, length = (b"", None) if part is None else (part.data, part.size)
@@ -166,7 +167,7 @@ class RemoteBackend:
             message = f"the object blake3:{blake3.hex()} has {length} bytes instead of {size}"
             raise IntegrityError(message, hint="restore it from a copy; see `artifactstore storage repair`")
 
-        def fetch(start: int, wanted: int) -> bytes:
+        def fetch(start: int, wanted: int) -> bytes | bytearray:
             part = self._service.get(key, start, wanted)
             if part is None:
                 raise self._missing(blake3)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
     # Bytes from a position on; never none before the end.
-    Fetch = Callable[[int, int], bytes]
+    Fetch = Callable[[int, int], bytes | bytearray]
 
 FIRST_BLOCK = 1 << 20  # bytes read at once after a jump
 NEXT_BLOCK = 8 << 20  # bytes read at once by a reader that goes on in order
@@ -27,7 +27,7 @@ class RemoteReader(io.RawIOBase):
         first: its first bytes, if they are known.
     """
 
-    def __init__(self, fetch: Fetch, size: int, first: bytes = b"") -> None:
+    def __init__(self, fetch: Fetch, size: int, first: bytes | bytearray = b"") -> None:
         self._fetch = fetch
         self._size = size
         self._position = 0

@@ -31,7 +31,7 @@ class Found:
 class Range:
     """A part of what lies under a key, and how long the whole is."""
 
-    data: bytes
+    data: bytes | bytearray
     size: int
 
 

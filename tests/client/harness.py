@@ -38,7 +38,7 @@ class Caller:
     def read_request(self) -> bytes:
         """The next request's head, its body read away."""
         head = self.read_head()
-        length = re.search(rb"\r\nContent-Length: (\d+)\r\n", head)
+        length = re.search(rb"\r\ncontent-length: (\d+)\r\n", head, re.IGNORECASE)
         left = int(length[1]) if length else 0
         while left:
             left -= len(self.stream.recv(min(left, 1 << 16)))

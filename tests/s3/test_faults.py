@@ -14,6 +14,7 @@ from store.harness import SAID, TREE, Home, incompressible, refused, write_tree
 from artifactstore import AccessError, ArtifactStoreError, BackendError, IntegrityError, Store
 from artifactstore.digest import digest_pair, object_key
 from artifactstore.objects.remote import RemoteBackend
+from artifactstore.objects.s3 import short_way
 from artifactstore.objects.s3.calls import S3Calls
 from s3 import proxy
 from s3.conftest import place_of
@@ -349,6 +350,7 @@ def test_clocks_that_differ_are_named(
     backend = server.backend()
     with Store.open(home.database, home.objects, further={REMOTE: backend}, default_backend=REMOTE) as store:
         with monkeypatch.context() as patched:
+            patched.setattr(short_way, "_now", wrong.utctimetuple)
             patched.setattr(
                 botocore.auth,
                 "get_current_datetime",

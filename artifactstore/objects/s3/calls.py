@@ -1,8 +1,9 @@
-"""The one way to an S3 server: one client, one deadline on each call, one translation of failures.
+"""The one door to an S3 server: one deadline on each call, one translation of failures, two ways.
 
-The libraries' own timeouts do not cover everything: a server that stops reading in the middle of a body, or
-never answers `Expect: 100-continue`, holds a call for ever. So each call runs as a coroutine on fsspec's
-loop, and the calling thread gives it up after a deadline. A write that was given up may still arrive.
+What a store asks once for each object goes the short way, everything else through s3fs. That library's own
+timeouts do not cover everything: a server that stops reading in the middle of a body, or never answers
+`Expect: 100-continue`, holds a call for ever. So each call runs as a coroutine on fsspec's loop, and the
+calling thread gives it up after a deadline. A write that was given up may still arrive.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import TYPE_CHECKING, Any
 from artifactstore.errors import BackendError
 from artifactstore.forks import watch
 from artifactstore.objects.s3.failures import translation
+from artifactstore.objects.s3.short_way import short_way
+from artifactstore.objects.s3.wire import UnfamiliarError
 from artifactstore.version import __version__
 
 if TYPE_CHECKING:
     from artifactstore.objects.s3.config import S3Config
+    from artifactstore.objects.s3.short_way import ShortWay
 
 _SLOWEST = 256 << 10  # bytes per second below which a transfer counts as hanging
 _CONNECT_TIMEOUT = 5  # seconds
@@ -30,12 +34,14 @@ _REPEATED = frozenset({"throttled", "server-error", "write-conflict", "connectio
 
 
 class S3Calls:
-    """A connection to one server, made on the first call, and anew in each process."""
+    """Connections to one server, made when a call needs them, and anew in each process."""
 
     def __init__(self, config: S3Config) -> None:
         self._config = config
         self._lock = threading.Lock()
         self._file_system: Any = None
+        self._short: ShortWay | None = None
+        self._decided = False  # whether there is a short way
         watch(self)
 
     def call(self, method: str, *, size: int = 0, timeout: float | None = None, **arguments: Any) -> Any:
@@ -64,6 +70,24 @@ class S3Calls:
         raise AssertionError("the last attempt returns or raises")
 
     def _call_once(self, method: str, deadline: float, arguments: dict[str, Any]) -> Any:
+        give_up = time.monotonic() + deadline
+        try:
+            short = self._short_way()
+            if short is not None:
+                return short.call(method, arguments, give_up)
+        except UnfamiliarError:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
+            raise translation(error, self._config.name) from None
+        return self._call_long(method, max(give_up - time.monotonic(), 0.1), arguments)
+
+    def _short_way(self) -> ShortWay | None:
+        with self._lock:
+            if not self._decided:
+                self._short, self._decided = short_way(self._config), True
+            return self._short
+
+    def _call_long(self, method: str, deadline: float, arguments: dict[str, Any]) -> Any:
         from fsspec.asyn import get_loop, sync
 
         file_system = self._connected()
@@ -88,15 +112,23 @@ class S3Calls:
 
     def after_fork(self, *, in_child: bool) -> None:
         """Leave the parent's connection alone in the child: its loop has no thread there to close it."""
+        if in_child:
+            self._end_short_way()
         if in_child and self._file_system is not None:
             # It would complain when it is freed, so it never is.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._file_system))
             self._file_system = None
         self._lock.release()
 
+    def _end_short_way(self) -> None:
+        short, self._short, self._decided = self._short, None, False
+        if short is not None:
+            short.close()
+
     def close(self) -> None:
         """Close the connections of this process."""
         with self._lock:
+            self._end_short_way()
             file_system, self._file_system = self._file_system, None
             if file_system is None:
                 return

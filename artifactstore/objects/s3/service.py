@@ -77,7 +77,7 @@ class S3Service:
             answer = self._bucket.call("get_object", size=length, Key=self._bucket.key(key), Range=wanted)
         except KeyMissing:
             return None
-        data = bytes(answer["Body"])
+        data = answer["Body"]
         _, _, whole = str(answer.get("ContentRange", "")).rpartition("/")
         if whole.isdigit():
             size = int(whole)
