@@ -22,7 +22,6 @@ WRITE = "write"
 ADMIN = "admin"
 SCOPES = (READ, WRITE, ADMIN)
 ANONYMOUS = "anonymous"
-_FILE = "file:"
 
 _NAMED = re.compile(r"([A-Za-z0-9._@-]{1,64}):([a-z+]+):([\x21-\x7e]+)")
 _BEARER = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
@@ -151,21 +150,6 @@ def missing_scope(principal: Principal, scope: str) -> Refusal:
         code="scope-missing",
         headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
     )
-
-
-def check_references(texts: Iterable[str]) -> list[str]:
-    """The tokens as they are configured, where what begins as a reference to a file is one.
-
-    Raises:
-        SettingsError: one could be a secret behind the name `file`; quotes nothing of it.
-    """
-    given = list(texts)
-    for number, text in enumerate(given, start=1):
-        if text.startswith(_FILE) and not text.startswith(f"{_FILE}/"):
-            raise SettingsError(
-                f"token {number} is not file:/absolute/path", hint="no token can have the name file"
-            )
-    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 from artifactstore.errors import SettingsError
-from artifactstore.httpapi.access import Hosts, Tokens, check_references, is_loopback
+from artifactstore.httpapi.access import Hosts, Tokens, is_loopback
 from artifactstore.httpapi.handler import Handler
 from artifactstore.httpapi.service import Service
 from artifactstore.httpapi.token_file import expanded
@@ -223,7 +223,7 @@ def make_server(
         SettingsError: a token is none, the certificate cannot be used or is missing beside a key, the
             address cannot be bound, or strangers could reach the store without a token or listen to one.
     """
-    known = Tokens.parse(expanded(check_references(tokens)), anonymous_read=anonymous_read)
+    known = Tokens.parse(expanded(tokens), anonymous_read=anonymous_read)
     if tls_key is not None and tls_certificate is None:
         raise SettingsError(
             "a key without its certificate would serve plain HTTP", hint="give --tls-cert, too"

@@ -28,19 +28,22 @@ def expanded(texts: Iterable[str]) -> Iterator[str]:
     """The tokens, with those of a file in the place of its reference.
 
     Raises:
-        SettingsError: a file cannot be used; names the file, never what is in it.
+        SettingsError: a file cannot be used; names the file, never what is in it. Or a reference is none: it
+            could be a secret behind the name `file`, and nothing of it is quoted.
     """
-    for text in texts:
-        if text.startswith(_PREFIX):
-            yield from _read(text.removeprefix(_PREFIX))
-        else:
+    for number, text in enumerate(texts, start=1):
+        if not text.startswith(_PREFIX):
             yield text
+        elif os.path.isabs(path := text.removeprefix(_PREFIX)):
+            yield from _read(path)
+        else:
+            raise SettingsError(
+                f"token {number} is not file:/absolute/path", hint="no token can have the name file"
+            )
 
 
 def _read(path: str) -> list[str]:
     shown = f"the file of tokens {printable(path)}"
-    if not os.path.isabs(path):
-        raise SettingsError(f"{shown} has a relative path", hint="write file:/absolute/path")
     try:
         mode = os.stat(path).st_mode
         data = read_whole(path, limit=_SIZE_MAX)
