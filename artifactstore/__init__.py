@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from artifactstore.lifecycle.backup import BackupResult
     from artifactstore.lifecycle.copying import CopyResult
     from artifactstore.lifecycle.fsck import FsckResult
-    from artifactstore.lifecycle.gc import GcPlan, GcResult
+    from artifactstore.lifecycle.gc import GcResult
+    from artifactstore.lifecycle.gc_plan import GcPlan
     from artifactstore.lifecycle.orphans import OrphanResult
     from artifactstore.lifecycle.policy import RetentionPolicy
     from artifactstore.lifecycle.repair import RepairResult
@@ -100,10 +101,8 @@ _HOMES = {
     "lifecycle.backup": ("BackupResult",),
     "lifecycle.copying": ("CopyResult",),
     "lifecycle.fsck": ("FsckResult",),
-    "lifecycle.gc": (
-        "GcPlan",
-        "GcResult",
-    ),
+    "lifecycle.gc": ("GcResult",),
+    "lifecycle.gc_plan": ("GcPlan",),
     "lifecycle.orphans": ("OrphanResult",),
     "lifecycle.policy": ("RetentionPolicy",),
     "lifecycle.repair": ("RepairResult",),

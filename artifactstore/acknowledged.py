@@ -16,7 +16,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
 
 _SIZE = 20 + 1 + 64 + 1 + 16 + 1  # bytes: three fields, each with a separator or the end of the line
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from artifactstore.digest import Digest
     from artifactstore.events import Event
     from artifactstore.ingest import OnProgress
-    from artifactstore.lifecycle.gc import GcPlan, GcResult
+    from artifactstore.lifecycle.gc import GcResult
+    from artifactstore.lifecycle.gc_plan import GcPlan
     from artifactstore.manifest import Manifest
     from artifactstore.model import (
         Explanation,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifactstore.database import BUSY_TIMEOUT, Database
+from artifactstore.environment import credentials, default_env_file, load_settings
 from artifactstore.errors import SettingsError, StoreNotFoundError
 from artifactstore.lifecycle.policy import RetentionPolicy, read_policy
 from artifactstore.lifecycle.retention import DEFAULT_CLASSES
@@ -14,7 +15,6 @@ from artifactstore.moment import system_clock
 from artifactstore.objects.local import LocalBackend
 from artifactstore.paths import printable
 from artifactstore.setting_values import mask_url
-from artifactstore.settings import default_env_file, load_settings
 from artifactstore.store import Store
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _s3_backend(settings: Settings) -> Backend:
         endpoint_url=settings.s3_endpoint_url,
         region=settings.s3_region,
         prefix=settings.s3_key_prefix or "",
-        credentials=lambda: settings.credentials(settings.s3_access_key_ref, settings.s3_secret_key_ref),
+        credentials=lambda: credentials(settings),
         storage_class=settings.s3_storage_class,
         sse=settings.s3_sse,
         object_lock=None if settings.s3_object_lock == "off" else settings.s3_object_lock.upper(),

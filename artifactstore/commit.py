@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from artifactstore.database import Connection, Database
+    from artifactstore.connection import Connection
+    from artifactstore.database import Database
     from artifactstore.events import Draft, Event
     from artifactstore.moment import Clock, IdSource
 

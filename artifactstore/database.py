@@ -1,7 +1,8 @@
-"""SQLite through apsw: how a store's database is opened, read and written.
+"""SQLite through apsw: how a store's database is made, read, written and copied.
 
-This module is the only one that touches the database file. Nothing else in the process may open it, its
-`-wal` or its `-shm`, not even to copy them: closing any descriptor of those files drops SQLite's locks.
+Only this module touches the database file, with connections made by `connection`. Nothing else in the
+process may open it, its `-wal` or its `-shm`, not even to copy them: closing any descriptor of those files
+drops SQLite's locks.
 """
 
 from __future__ import annotations
@@ -16,36 +17,23 @@ from typing import TYPE_CHECKING
 import apsw
 
 from artifactstore import acknowledged, forks, schema
-from artifactstore.errors import (
-    AccessError,
-    BackendError,
-    IntegrityError,
-    StateError,
-    StoreNotFoundError,
-)
+from artifactstore.connection import FLAGS, Connection, connect, is_reusable, transaction
+from artifactstore.errors import AccessError, BackendError, IntegrityError, StateError, StoreNotFoundError
 from artifactstore.group_commit import Write
 from artifactstore.local_files import check_local_path
-from artifactstore.medium import is_sealed
 from artifactstore.objects.durability import make_folders, sync_path
 from artifactstore.os_errors import release, translation
-from artifactstore.sqlite_errors import Translating, may_be_written
+from artifactstore.sqlite_errors import Translating
 from artifactstore.turns import Turn, WritersTurns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from typing import Any
-
-    Row = tuple[Any, ...]
-
-Connection = apsw.Connection
 
 BUSY_TIMEOUT = 30.0  # seconds a writer waits for the others
 PARTIAL = ".partial"  # ends the name of a backup that is not finished
 _PAGES_AT_ONCE = 1000  # of a backup; between two steps it can be interrupted
 _OLDEST_SQLITE = (3, 51, 3)  # before it, two checkpoints racing with a commit may lose the commit
-_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
-_SEALED_FLAGS = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW | apsw.SQLITE_OPEN_URI
 
 
 class Database:
@@ -148,7 +136,7 @@ class Database:
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             with (
                 Turn(self._turns) as lock_file,
-                contextlib.closing(self._connect()) as connection,
+                contextlib.closing(connect(self.path, self._busy_timeout)) as connection,
                 Translating(self.path, connection),
             ):
                 if connection.pragma("user_version") or connection.pragma("application_id"):
@@ -156,7 +144,7 @@ class Database:
                 if connection.execute("SELECT count(*) FROM sqlite_schema").get:
                     raise _not_a_store(self.path, "it holds another application's tables")
                 connection.pragma("journal_mode", "wal")
-                with _transaction(connection):
+                with transaction(connection):
                     for statement in (
                         *schema.EVENT_STATEMENTS,
                         *schema.VIEW_STATEMENTS,
@@ -208,7 +196,7 @@ class Database:
         with Translating(self.path), contextlib.suppress(FileNotFoundError):
             if os.stat(f"{self.path}-wal").st_size == 0:
                 return
-            connection = self._connect()
+            connection = connect(self.path, self._busy_timeout)
             try:
                 connection.pragma("user_version")  # a connection that has read nothing does no checkpoint
                 # Busy: another process is at the same. The others cannot write now, and need not to read.
@@ -227,50 +215,6 @@ class Database:
             raise StateError(message, hint="run `artifactstore migrate`", code="store-needs-migration")
         return version
 
-    def _connect(self, **further: object) -> Connection:
-        """A new connection, set up; closed again if that fails.
-
-        Args:
-            further: pragmas and their values.
-        """
-        with Translating(self.path):
-            connection = Connection(*self._name_and_flags())
-        # The errors of the set-up are told by what the connection knows, so it is closed after that.
-        with _closed_on_error(connection), Translating(self.path, connection):
-            if connection.readonly("main") and may_be_written(self.path):
-                # SQLite makes do with reading when the system has refused writing for a moment.
-                raise BackendError(f"cannot open {self.path} for writing", hint="try again", retryable=True)
-            self._configure(connection)
-            for name, value in further.items():
-                connection.pragma(name, value)
-        return connection
-
-    def _name_and_flags(self) -> tuple[str, int]:
-        """How SQLite opens the file: on a sealed medium without locks and without files beside it."""
-        beside = any(os.path.lexists(f"{self.path}{suffix}") for suffix in ("-wal", "-shm", "-journal"))
-        if beside or not is_sealed(os.path.dirname(self.path)):
-            return self.path, _FLAGS
-        from urllib.parse import quote
-
-        return f"file:{quote(self.path)}?immutable=1", _SEALED_FLAGS
-
-    def _configure(self, connection: Connection) -> None:
-        connection.set_busy_timeout(int(self._busy_timeout * 1000))
-        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
-        connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
-        connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
-        connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
-        connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
-        connection.transaction_mode = "IMMEDIATE"
-        # With WAL only FULL keeps every acknowledged commit over a power cut.
-        connection.pragma("synchronous", "FULL")
-        connection.pragma("foreign_keys", True)
-        connection.pragma("recursive_triggers", True)
-        connection.pragma("cell_size_check", True)
-        connection.pragma("mmap_size", 0)
-        connection.pragma("temp_store", "MEMORY")
-        connection.pragma("journal_size_limit", 64 << 20)
-
     # Reading
 
     def translated(self) -> AbstractContextManager[object]:
@@ -285,7 +229,7 @@ class Database:
             try:
                 connection = self._readers.pop()
             except IndexError:
-                connection = self._connect(query_only=True)
+                connection = connect(self.path, self._busy_timeout, query_only=True)
             translating.connection = connection
             try:
                 connection.execute("BEGIN DEFERRED")
@@ -293,7 +237,7 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                if self._closed or not _is_reusable(connection):
+                if self._closed or not is_reusable(connection):
                     connection.close()
                 else:
                     self._readers.append(connection)
@@ -332,12 +276,12 @@ class Database:
         )
 
     def _begin_write(self, translating: Translating, lock_file: int, *, views: bool) -> Connection:
-        if self._writer is not None and not _is_reusable(self._writer):
+        if self._writer is not None and not is_reusable(self._writer):
             self._writer.close()
             self._writer = None
         if self._writer is None:
             # A restored backup comes with a rollback journal, under which FULL can lose a commit.
-            self._writer = self._connect(journal_mode="wal")
+            self._writer = connect(self.path, self._busy_timeout, journal_mode="wal")
         connection = translating.connection = self._writer
         connection.execute("BEGIN IMMEDIATE")
         # This program would fill the views as its own version has them.
@@ -396,8 +340,8 @@ class Database:
 
     def _copy_to(self, partial: str, path: str) -> None:
         with (
-            contextlib.closing(self._connect()) as source,
-            contextlib.closing(Connection(partial, flags=_FLAGS)) as target,
+            contextlib.closing(connect(self.path, self._busy_timeout)) as source,
+            contextlib.closing(Connection(partial, flags=FLAGS)) as target,
             Translating(path, target),
         ):
             if target.readonly("main"):  # where the system refuses more, SQLite makes do with reading
@@ -431,72 +375,11 @@ class Database:
             self._writer = None
 
 
-def _is_reusable(connection: Connection) -> bool:
-    """Whether the next one who uses a connection will see the newest state.
-
-    A cursor that is not at its end, because an error is kept that holds it, keeps the state that it began
-    with. And what has seen a medium sealed does not notice that it is writable again.
-    """
-    sealed = connection.open_flags & apsw.SQLITE_OPEN_URI
-    return not sealed and connection.txn_state("main") == apsw.SQLITE_TXN_NONE
-
-
-def fetch(connection: Connection, sql: str, values: Sequence[object] = ()) -> list[Row]:
-    """All rows of a query."""
-    return connection.execute(sql, tuple(values)).fetchall()
-
-
-def fetch_one(connection: Connection, sql: str, values: Sequence[object] = ()) -> Row | None:
-    """The first row of a query, or None."""
-    return connection.execute(sql, tuple(values)).fetchone()
-
-
 def remove_partial(path: str) -> None:
     """Remove a backup that was not finished, with what SQLite left beside it."""
     for suffix in ("-journal", "-wal", "-shm", ""):
         with contextlib.suppress(OSError):
             os.unlink(f"{path}{suffix}")
-
-
-@contextlib.contextmanager
-def _transaction(connection: Connection) -> Iterator[Connection]:
-    """Commit when the block ends, undo when it raises.
-
-    The connection's own context undoes in any case, which is an error of its own where the disk's error has
-    ended the transaction already, and hides that one.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-@contextlib.contextmanager
-def _closed_on_error(connection: Connection) -> Iterator[None]:
-    """Close a connection that cannot be used at once, and not when its error is forgotten."""
-    try:
-        yield
-    except BaseException:
-        connection.close()
-        raise
-
-
-@contextlib.contextmanager
-def scratch() -> Iterator[Connection]:
-    """An empty database of its own for a trial replay; SQLite spills it to a temporary file if it grows."""
-    connection = Connection("")
-    connection.pragma("synchronous", "OFF")
-    connection.pragma("journal_mode", "off")
-    try:
-        for statement in schema.VIEW_STATEMENTS:
-            connection.execute(schema.statement_text(statement))
-        yield connection
-    finally:
-        connection.close()
 
 
 def _shortened(path: str, what: str) -> IntegrityError:

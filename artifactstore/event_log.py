@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from artifactstore.codec import Value
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.moment import IdSource
 
 _ROWS = 1000  # read and decoded at once

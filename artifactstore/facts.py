@@ -14,7 +14,8 @@ from artifactstore.moment import format_moment
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from artifactstore.lifecycle.gc import GcPlan, GcResult
+    from artifactstore.lifecycle.gc import GcResult
+    from artifactstore.lifecycle.gc_plan import GcPlan
     from artifactstore.model import Explanation, Package, Verification
     from artifactstore.results import Health
 

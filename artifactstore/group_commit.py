@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.turns import WritersTurns
 
 _MOST = 64  # calls that are committed together

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import codec, queries
+from artifactstore import codec, package_queries
 from artifactstore.errors import ConflictError, StateError
 from artifactstore.events import Idempotency
 from artifactstore.fields import check_label
@@ -14,7 +14,7 @@ from artifactstore.model import GARBAGE_COLLECTED
 
 if TYPE_CHECKING:
     from artifactstore.codec import Value
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.model import Package
 
 
@@ -36,7 +36,7 @@ def first_use(connection: Connection, wanted: Idempotency | None) -> int | None:
     Raises:
         ConflictError: the key was used for another request.
     """
-    found = None if wanted is None else queries.idempotent_event(connection, wanted.key)
+    found = None if wanted is None else package_queries.idempotent_event(connection, wanted.key)
     if wanted is None or found is None:
         return None
     known, sequence = found
@@ -57,7 +57,7 @@ def is_repeated(connection: Connection, key: str | None) -> bool:
     """
     if key is None:
         return False
-    return queries.idempotent_event(connection, check_label(key, field="idempotency key")) is not None
+    return package_queries.idempotent_event(connection, check_label(key, field="idempotency key")) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class KnownContent:
         """
         first = first_use(connection, self.idempotency)
         if first is not None:
-            found = queries.package(connection, queries.package_of_event(connection, first))
+            found = package_queries.package(connection, package_queries.package_of_event(connection, first))
             if self.idempotency is not None and found.status == GARBAGE_COLLECTED:
                 raise StateError(
                     f"the idempotency key {self.idempotency.key!r} made package {found.package_id}, which is"
@@ -97,7 +97,7 @@ class KnownContent:
             return found
         if not self.if_changed:
             return None
-        sequence = queries.same_content(
+        sequence = package_queries.same_content(
             connection,
             producer=self.producer,
             subject=self.subject,
@@ -105,4 +105,4 @@ class KnownContent:
             content_digest=self.content_digest,
             now=self.now,
         )
-        return None if sequence is None else queries.package(connection, sequence)
+        return None if sequence is None else package_queries.package(connection, sequence)

@@ -7,7 +7,17 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from artifactstore import codec, event_log, events, fields, object_queries, packages, presence, queries
+from artifactstore import (
+    codec,
+    event_log,
+    events,
+    fields,
+    file_queries,
+    object_queries,
+    package_queries,
+    packages,
+    presence,
+)
 from artifactstore.calls import StoreCalls
 from artifactstore.digest import Digest
 from artifactstore.errors import BackendError, InvalidInputError, SourceChangedError
@@ -20,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from artifactstore.commit import Transaction
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.events import Idempotency
     from artifactstore.ingest import Entry, EntryList, OnProgress
     from artifactstore.known_files import KnownFile
@@ -78,10 +88,10 @@ class IngestCalls(StoreCalls):
         chosen = guess_media_type(relative_path) if media_type is None else check_media_type(media_type)
         self._refuse_own_file(source)
         with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
+            sequence = package_queries.package_sequence(connection, package)
             if idempotency_key is None:
                 _admit(connection, sequence, [relative_path], None)
-            found = queries.package(connection, sequence)
+            found = package_queries.package(connection, sequence)
             since = event_log.newest_sequence(connection)
         backend = self._backends.routed(found.producer, found.retention_class)
         with self._batch(backend, keep=True) as batch:
@@ -96,7 +106,7 @@ class IngestCalls(StoreCalls):
             with self._database.read() as connection:
                 first = _admit(connection, sequence, [relative_path], idempotency)
                 if first is not None:
-                    return queries.file_of_event(connection, first)
+                    return file_queries.file_of_event(connection, first)
             batch.publish()
             with self._transaction(actor, shares=True) as transaction:
                 first = _admit(transaction.connection, sequence, [relative_path], idempotency)
@@ -106,8 +116,8 @@ class IngestCalls(StoreCalls):
                     if missing and not batch.restore(missing):
                         raise BackendError(f"the bytes of {relative_path!r} are gone again", retryable=True)
                     self._record_files(transaction, backend, sequence, [entry], 1, idempotency)
-                    first = queries.file_sequence(transaction.connection, sequence, relative_path)
-                return queries.file_of_event(transaction.connection, first)
+                    first = file_queries.file_sequence(transaction.connection, sequence, relative_path)
+                return file_queries.file_of_event(transaction.connection, first)
 
     def ingest_directory(
         self,
@@ -131,10 +141,10 @@ class IngestCalls(StoreCalls):
         """
         fields.check_label(actor, field="actor")
         with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
+            sequence = package_queries.package_sequence(connection, package)
             if idempotency_key is None:
                 packages.require_open(connection, sequence)
-            found = queries.package(connection, sequence)
+            found = package_queries.package(connection, sequence)
             since = event_log.newest_sequence(connection)
         backend = self._backends.routed(found.producer, found.retention_class)
         with (
@@ -170,9 +180,9 @@ class IngestCalls(StoreCalls):
         """
         check_relative_path(relative_path)
         with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
+            sequence = package_queries.package_sequence(connection, package)
             _admit(connection, sequence, [relative_path], None)
-            return queries.package(connection, sequence)
+            return package_queries.package(connection, sequence)
 
     def known_objects(self, digests: Iterable[Digest]) -> list[Digest]:
         """Which of these bytes a package still holds, so that `ingest_known` can name them.
@@ -212,18 +222,18 @@ class IngestCalls(StoreCalls):
         fields.check_label(actor, field="actor")
         wanted = check_known_files(files)
         with self._database.read() as connection:
-            named = queries.package(connection, queries.package_sequence(connection, package))
+            named = package_queries.package(connection, package_queries.package_sequence(connection, package))
         backend = self._backends.routed(named.producer, named.retention_class)
         with self._transaction(actor) as transaction:
             connection = transaction.connection
-            sequence = queries.package_sequence(connection, package)
+            sequence = package_queries.package_sequence(connection, package)
             # A key covers the request, not what the store knows of the bytes.
             listed = [[file.relative_path, str(file.digest), *file.described()] for file in wanted]
             idempotency = request(idempotency_key, "ingest_known", sequence, listed)
             if _admit(connection, sequence, (file.relative_path for file in wanted), idempotency) is None:
                 entries = known_entries(connection, backend, wanted)
                 self._record_files(transaction, backend, sequence, entries, len(entries), idempotency)
-            found = (queries.file_at(connection, sequence, file.relative_path) for file in wanted)
+            found = (file_queries.file_at(connection, sequence, file.relative_path) for file in wanted)
             return [file for file in found if file is not None]
 
     # What the calls above, and a push, are made of
@@ -331,7 +341,7 @@ class IngestCalls(StoreCalls):
 
     def _record_work(self, transaction: Transaction, sequence: int) -> Package:
         """Somebody works on an open package: it is not abandoned."""
-        package = queries.package(transaction.connection, sequence)
+        package = package_queries.package(transaction.connection, sequence)
         if retention.state_of(transaction.connection, sequence).eligible_at is not None:
             key = uuid.UUID(package.package_id).bytes
             transaction.record([events.eligibility_withdrawn(key, reason="in use again")])

@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artifactstore import fields
-from artifactstore.database import fetch, fetch_one
+from artifactstore.connection import fetch, fetch_one
 from artifactstore.digest import ALGORITHMS, DIGEST_SIZE, Digest, is_lower_hex
 from artifactstore.errors import InvalidInputError, NotFoundError
+from artifactstore.file_queries import FILE_COLUMNS, file_of_row
 from artifactstore.model import FileHit, Verification
 from artifactstore.moment import id_text
-from artifactstore.queries import (
-    FILE_COLUMNS,
-    MIN_PREFIX,
-    PACKAGE_COLUMNS,
-    file_of_row,
-    package_of_row,
-    prefix_range,
-)
+from artifactstore.package_queries import PACKAGE_COLUMNS, package_of_row
+from artifactstore.query_arguments import MIN_PREFIX, prefix_range
 
 if TYPE_CHECKING:
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
 
 
 def find_object(connection: Connection, text: str) -> list[FileHit]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from artifactstore import event_log, fields, packages, presence, queries
+from artifactstore import event_log, fields, file_queries, package_queries, packages, presence
 from artifactstore.digest import Digest
 from artifactstore.errors import ConflictError, StateError
 from artifactstore.idempotency import KnownContent, first_use, is_repeated, request
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from artifactstore.codec import Value
     from artifactstore.commit import Transaction
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.events import Idempotency
     from artifactstore.ingest import EntryList, OnProgress
     from artifactstore.linkage.message import LinkageRequest
@@ -74,12 +74,12 @@ class PackageCalls(IngestCalls):
         with self._database.read() as connection:
             first = first_use(connection, idempotency)
             if first is not None:
-                return queries.package(connection, first).package_id
+                return package_queries.package(connection, first).package_id
             schema = admission.require_metadata(connection, metadata_schema, details.metadata)
         with self._transaction(actor, shares=True) as transaction:
             first = first_use(transaction.connection, idempotency)
             if first is not None:
-                return queries.package(transaction.connection, first).package_id
+                return package_queries.package(transaction.connection, first).package_id
             admission.require_metadata(
                 transaction.connection, metadata_schema, details.metadata, checked=schema
             )
@@ -102,14 +102,14 @@ class PackageCalls(IngestCalls):
 
         fields.check_label(actor, field="actor")
         with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
-            named = queries.package(connection, sequence)
+            sequence = package_queries.package_sequence(connection, package)
+            named = package_queries.package(connection, sequence)
         idempotency = request(idempotency_key, "finalize_package", sequence)
         backend = self._backends.routed(named.producer, named.retention_class)
         for _ in range(_SEAL_ATTEMPTS):
             with self._database.read() as connection, backend.batch() as batch:
                 if first_use(connection, idempotency) is not None:
-                    return _sealed_digest(queries.package(connection, sequence))
+                    return _sealed_digest(package_queries.package(connection, sequence))
                 since = event_log.newest_sequence(connection)
                 found = packages.require_open(connection, sequence)
                 if not found.file_count:
@@ -119,7 +119,7 @@ class PackageCalls(IngestCalls):
                 schema = admission.require_metadata(
                     connection, found.metadata_schema, found.metadata, before=sequence
                 )
-                files = queries.manifest_files(connection, sequence)
+                files = file_queries.manifest_files(connection, sequence)
                 admission.require_files(schema, ((file.relative_path, file.media_type) for file in files))
                 described = packages.described(
                     packages.details_of(found),
@@ -128,7 +128,7 @@ class PackageCalls(IngestCalls):
                     created_at=found.created_at,
                 )
                 encoder = ManifestEncoder(described, found.file_count)
-                staged, _ = stage(batch, encoder.chunks(queries.manifest_files(connection, sequence)))
+                staged, _ = stage(batch, encoder.chunks(file_queries.manifest_files(connection, sequence)))
                 batch.publish()
                 locked_until = self._lock_early(backend, [staged.digests.blake3], found.retention_seconds)
                 for place in self._backends.locking():
@@ -136,7 +136,7 @@ class PackageCalls(IngestCalls):
                     object_locks.retain(place, objects, locked_until)
             with self._transaction(actor, shares=True) as transaction:
                 if first_use(transaction.connection, idempotency) is not None:
-                    return _sealed_digest(queries.package(transaction.connection, sequence))
+                    return _sealed_digest(package_queries.package(transaction.connection, sequence))
                 now = packages.require_open(transaction.connection, sequence)
                 wanted = [(staged.digests.blake3, staged.size)]
                 gone = presence.gone(transaction.connection, backend, batch, since, wanted)
@@ -242,10 +242,10 @@ class PackageCalls(IngestCalls):
                             again.publish()
                     sequence = self._record_created(transaction, details, package_id, created_at, None)
                     self._record_files(transaction, backend, sequence, entries, entries.count, None)
-                    package = queries.package(transaction.connection, sequence)
+                    package = package_queries.package(transaction.connection, sequence)
                     self._record_finalized(transaction, backend, package, staged, content_digest, idempotency)
                     self._lock_late(transaction.connection, sequence, locked_until)
-                    package = queries.package(transaction.connection, sequence)
+                    package = package_queries.package(transaction.connection, sequence)
                     if linkage is not None:
                         from artifactstore.linkage.message import requested
 
@@ -267,7 +267,7 @@ class PackageCalls(IngestCalls):
             if is_repeated(connection, key):
                 return None, None, since
             schema = admission.require_metadata(connection, details.metadata_schema, details.metadata)
-            classes = queries.retention_classes(connection)
+            classes = package_queries.retention_classes(connection)
             return schema, self._policy.duration(details.retention_class, classes), since
 
     def _record_created(
@@ -278,7 +278,7 @@ class PackageCalls(IngestCalls):
         created_at: int,
         idempotency: Idempotency | None,
     ) -> int:
-        known = queries.retention_classes(transaction.connection)
+        known = package_queries.retention_classes(transaction.connection)
         created = packages.created(
             details,
             package_id=package_id,
@@ -298,7 +298,9 @@ class PackageCalls(IngestCalls):
         idempotency: Idempotency | None,
     ) -> None:
         backend_id = backend.backend_id
-        self._record_work(transaction, queries.package_sequence(transaction.connection, package.package_id))
+        self._record_work(
+            transaction, package_queries.package_sequence(transaction.connection, package.package_id)
+        )
         transaction.record(
             [packages.finalized(transaction, package, manifest, content_digest, backend_id, idempotency)]
         )

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from artifactstore import events, fields, queries
+from artifactstore import events, fields, file_queries, package_queries
 from artifactstore.errors import DuplicateRelativePathError, SourceChangedError, StateError
 from artifactstore.lifecycle.retention import expiry
 from artifactstore.model import OPEN
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from artifactstore.codec import Value
     from artifactstore.commit import Transaction
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.digest import Digest
     from artifactstore.events import Draft, Idempotency
     from artifactstore.ingest import Entry
@@ -185,7 +185,7 @@ def require_open(connection: Connection, sequence: int) -> Package:
     Raises:
         StateError: it is finalized.
     """
-    found = queries.package(connection, sequence)
+    found = package_queries.package(connection, sequence)
     if found.status != OPEN:
         raise StateError(
             f"package {found.package_id} is {found.status.replace('_', ' ')} already; it takes no more files",
@@ -217,7 +217,7 @@ def refuse_collision(connection: Connection, sequence: int, relative_path: str) 
     Raises:
         DuplicateRelativePathError: names both paths.
     """
-    taken = queries.colliding_path(connection, sequence, relative_path)
+    taken = file_queries.colliding_path(connection, sequence, relative_path)
     if taken == relative_path:
         raise DuplicateRelativePathError(
             f"the package has a file {printable(relative_path)} already", hint="use a distinct relative path"

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artifactstore import codec, events
-from artifactstore.database import fetch, fetch_one
+from artifactstore.connection import fetch, fetch_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.objects.backend import Backend, Batch
 
 

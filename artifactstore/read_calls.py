@@ -8,7 +8,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from artifactstore import event_log, object_queries, queries
+from artifactstore import event_log, file_queries, object_queries, package_queries, query_arguments
 from artifactstore.calls import StoreCalls
 from artifactstore.digest import Digest
 from artifactstore.errors import (
@@ -20,8 +20,8 @@ from artifactstore.errors import (
 )
 from artifactstore.model import GARBAGE_COLLECTED
 from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.package_queries import PackageFilter
 from artifactstore.paths import check_relative_path, printable
-from artifactstore.queries import PackageFilter
 from artifactstore.reader import FallbackReader, checked, open_object
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ReadCalls(StoreCalls):
             InvalidInputError: it is no id, or short for several.
         """
         with self._database.read() as connection:
-            return queries.package(connection, queries.package_sequence(connection, package))
+            return package_queries.package(connection, package_queries.package_sequence(connection, package))
 
     def list_packages(
         self,
@@ -97,7 +97,7 @@ class ReadCalls(StoreCalls):
             metadata=metadata or {},
         )
         with self._database.read() as connection:
-            return queries.list_packages(connection, wanted, limit=limit, size=size, cursor=cursor)
+            return package_queries.list_packages(connection, wanted, limit=limit, size=size, cursor=cursor)
 
     def list_files(self, package: str, *, limit: int = 1000, cursor: str | None = None) -> Page[File]:
         """The files of a package, sorted by the bytes of their relative paths.
@@ -107,8 +107,8 @@ class ReadCalls(StoreCalls):
             cursor: `next_cursor` of the page before.
         """
         with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
-            return queries.list_files(connection, sequence, limit=limit, cursor=cursor)
+            sequence = package_queries.package_sequence(connection, package)
+            return file_queries.list_files(connection, sequence, limit=limit, cursor=cursor)
 
     def get_file(self, package: str, relative_path: str) -> File:
         """One file of a package: its size, type and digests.
@@ -118,8 +118,8 @@ class ReadCalls(StoreCalls):
         """
         check_relative_path(relative_path)
         with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
-            found = queries.file_at(connection, sequence, relative_path)
+            sequence = package_queries.package_sequence(connection, package)
+            found = file_queries.file_at(connection, sequence, relative_path)
             if found is None:
                 raise NotFoundError(
                     f"package {package!r} has no file {printable(relative_path)}",
@@ -135,7 +135,7 @@ class ReadCalls(StoreCalls):
             NotFoundError: no file has it.
         """
         with self._database.read() as connection:
-            return queries.file_of_id(connection, file_id)
+            return file_queries.file_of_id(connection, file_id)
 
     def open_file(self, package: str, relative_path: str) -> io.BufferedReader:
         """A readable, seekable binary stream over a file; any range is read without the rest.
@@ -321,7 +321,7 @@ class ReadCalls(StoreCalls):
         """How well the bytes of a package are checked."""
         with self._database.read() as connection:
             return object_queries.package_verification(
-                connection, queries.package_sequence(connection, package)
+                connection, package_queries.package_sequence(connection, package)
             )
 
     def find_object(self, digest: str | Digest) -> list[FileHit]:
@@ -346,8 +346,8 @@ class ReadCalls(StoreCalls):
             limit: at most so many.
             size: bytes of payloads that they have at most, though there is always a first one.
         """
-        queries.check_limit(limit)
-        queries.check_integer(after, name="after")
+        query_arguments.check_limit(limit)
+        query_arguments.check_integer(after, name="after")
         with self._database.read() as connection:
             if size is not None:
                 limit = event_log.count_within(connection, after=after, limit=limit, size=size)

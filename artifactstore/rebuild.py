@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactstore import schema, views
-from artifactstore.database import PARTIAL, remove_partial, scratch
+from artifactstore.connection import scratch
+from artifactstore.database import PARTIAL, remove_partial
 from artifactstore.errors import IntegrityError
 from artifactstore.moment import format_moment
 from artifactstore.results import ReplayResult
 
 if TYPE_CHECKING:
-    from artifactstore.database import Connection, Database
+    from artifactstore.connection import Connection
+    from artifactstore.database import Database
     from artifactstore.moment import Clock
 
 UNREADABLE = (

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from artifactstore.lifecycle.backup import BackupResult
     from artifactstore.lifecycle.copying import CopyResult
     from artifactstore.lifecycle.fsck import FsckResult
-    from artifactstore.lifecycle.gc import GcPlan, GcResult
+    from artifactstore.lifecycle.gc import GcResult
+    from artifactstore.lifecycle.gc_plan import GcPlan
     from artifactstore.lifecycle.orphans import OrphanResult
     from artifactstore.lifecycle.repair import RepairResult
     from artifactstore.lifecycle.verify import VerifyResult

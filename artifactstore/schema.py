@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
 
 APPLICATION_ID = 0x41525453  # "ARTS"
 # Raised with every change of a view; an older store is rebuilt by `migrate`, a newer one is refused.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from artifactstore.backends import Place
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.moment import Clock, IdSource
     from artifactstore.objects.routing import Route
     from artifactstore.results import ReplayResult

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from artifactstore.codec import Value
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.events import Event
 
 _BATCH = 5000  # events folded into one set of statements

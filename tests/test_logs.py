@@ -165,7 +165,7 @@ def test_a_value_that_contains_itself_is_written_as_text() -> None:
 
 def test_without_configuration_a_program_sees_warnings_on_stderr_and_nothing_else() -> None:
     script = (
-        "from artifactstore.settings import load_settings\n"
+        "from artifactstore.environment import load_settings\n"
         "load_settings(environ={'ARTIFACTSTORE_LOG_LEVL': 'x', 'ARTIFACTSTORE_DATABASE_URL': 'a',"
         " 'ARTIFACTSTORE_STORAGE_LOCAL_ROOT': 'b'})\n"
     )

@@ -14,17 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifactstore.environment import default_env_file, load_settings
 from artifactstore.errors import SettingsError
-from artifactstore.settings import (
-    Route,
-    SecretRef,
-    Settings,
-    SettingValue,
-    database_path,
-    default_env_file,
-    load_settings,
-    variables,
-)
+from artifactstore.settings import Route, SecretRef, Settings, SettingValue, database_path, variables
 
 ROOT = Path(__file__).parent.parent
 GUIDE_VARIABLES = [
@@ -521,7 +513,7 @@ def test_unknown_names_are_warned_of_once_with_the_nearest_known_name(
 ) -> None:
     env_file = tmp_path / ".env"
     env_file.write_text("ARTIFACTSTORE_DATABSE_URL=x\nARTIFACTSTORE_QQQ=secret\nOTHER=x\nSTATE_HUB_X=1\n")
-    with caplog.at_level(logging.WARNING, logger="artifactstore.settings"):
+    with caplog.at_level(logging.WARNING, logger="artifactstore.environment"):
         load_settings(
             environ={
                 "ARTIFACTSTORE_DATABSE_URL": "y",
@@ -592,10 +584,10 @@ def test_env_example_names_exactly_the_known_variables_and_shows_the_defaults(tm
 
 def test_importing_settings_is_cheap() -> None:
     script = (
-        "import sys, artifactstore.settings\n"
+        "import sys, artifactstore.environment\n"
         "heavy = {'platformdirs', 'difflib', 'tomllib', 'urllib.request', 'typer', 'asyncio', 'http'}\n"
         "print(*sorted(heavy & set(sys.modules)))\n"
-        "artifactstore.settings.load_settings(environ={'ARTIFACTSTORE_DATABASE_URL': 'a',"
+        "artifactstore.environment.load_settings(environ={'ARTIFACTSTORE_DATABASE_URL': 'a',"
         " 'ARTIFACTSTORE_STORAGE_LOCAL_ROOT': 'b'})\n"
         "print(*sorted(heavy & set(sys.modules)))\n"
     )

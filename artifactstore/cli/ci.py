@@ -81,6 +81,7 @@ def push(
     The same attempt of the same job again returns the first package. Outside of the CI systems that are
     known, git says which commit it is, and --run-id makes retries harmless.
     """
+    from artifactstore.environment import chosen_environment
     from artifactstore.ingest import open_directory
     from artifactstore.interop.ci import (
         describe_run,
@@ -91,7 +92,6 @@ def push(
         variables_read,
         with_corrections,
     )
-    from artifactstore.settings import chosen_environment
 
     run = options.invocation(context)
     environment = chosen_environment(variables_read())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from artifactstore.any_store import AnyStore
     from artifactstore.cli.invocation import Invocation
-    from artifactstore.lifecycle.gc import GcPlan
+    from artifactstore.lifecycle.gc_plan import GcPlan
     from artifactstore.results import SweepResult
 
 AcceptClock = Annotated[
@@ -262,7 +262,7 @@ def _plan_summary(planned: GcPlan) -> str:
 
 
 def _read_plan(path: str) -> GcPlan:
-    from artifactstore.lifecycle.gc import GcPlan
+    from artifactstore.lifecycle.gc_plan import GcPlan
 
     try:
         return GcPlan.from_bytes(read_whole(path, limit=_PLAN_MAX))

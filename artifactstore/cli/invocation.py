@@ -64,8 +64,8 @@ class Invocation:
     def _load(self) -> Settings:
         from pathlib import Path
 
+        from artifactstore.environment import default_env_file, load_settings
         from artifactstore.logs import LOGGER_NAME, configure_logging
-        from artifactstore.settings import default_env_file, load_settings
 
         env_file = default_env_file() if self.env_file is None else Path(self.env_file)
         # What loading warns about is kept until it is known in which form to write it.
@@ -132,7 +132,7 @@ class Invocation:
 
     def progress(self) -> ProgressLine:
         """A line that shows how far a call has come, if a person is watching."""
-        from artifactstore.settings import in_continuous_integration
+        from artifactstore.environment import in_continuous_integration
 
         watched = sys.stderr is not None and sys.stderr.isatty() and not self.quiet
         hidden = not watched or in_continuous_integration() or self.settings().no_progress

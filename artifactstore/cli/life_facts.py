@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from artifactstore.events import Event
-    from artifactstore.lifecycle.gc import PlannedPackage
+    from artifactstore.lifecycle.gc_plan import PlannedPackage
     from artifactstore.model import Explanation, Hold, RetentionState, Verification
 
 

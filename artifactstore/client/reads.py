@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from artifactstore import export, manifest, queries
+from artifactstore import export, manifest, query_arguments
 from artifactstore.client import answers
 from artifactstore.client.arrivals import Arrivals
 from artifactstore.client.connection import Request
@@ -72,7 +72,7 @@ class ClientReads:
         cursor: str | None = None,
     ) -> Page[Package]:
         """As `Store.list_packages`."""
-        queries.check_limit(limit)
+        query_arguments.check_limit(limit)
         query = (
             ("producer", producer),
             ("subject", subject),
@@ -90,7 +90,7 @@ class ClientReads:
 
     def list_files(self, package: str, *, limit: int = 1000, cursor: str | None = None) -> Page[File]:
         """As `Store.list_files`."""
-        queries.check_limit(limit)
+        query_arguments.check_limit(limit)
         place = target("packages", package, "files", query=(("limit", limit), ("cursor", cursor)))
         document = self._get(place)
         return self._understood(lambda: answers.page(File, document))
@@ -215,8 +215,8 @@ class ClientReads:
 
     def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """As `Store.events`; each event is compared with its leaf hash."""
-        queries.check_limit(limit)
-        queries.check_integer(after, name="after")
+        query_arguments.check_limit(limit)
+        query_arguments.check_integer(after, name="after")
         place = target("events", query=(("after", after), ("limit", limit)))
         _, data = self._transport.read(Request("GET", place, {"Accept": CBOR}), manifest.MAX_SIZE)
         return self._understood(lambda: answers.events(data, after))

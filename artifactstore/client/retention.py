@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from artifactstore.client.reads import DataclassT
-    from artifactstore.lifecycle.gc import GcPlan, GcResult
+    from artifactstore.lifecycle.gc import GcResult
+    from artifactstore.lifecycle.gc_plan import GcPlan
 
 _ABANDONED_AFTER = 30 * 86_400  # seconds, as those of a store on this machine
 PACKAGES_AT_ONCE = 10_000  # of one request
@@ -137,14 +138,14 @@ class ClientRetention(ClientReads):
 
 
 def _said_of(plan: GcPlan | None) -> dict[str, object]:
-    from artifactstore.lifecycle.gc import check_kind
+    from artifactstore.lifecycle.gc_plan import check_kind
 
     return {} if plan is None else {"plan": plan_document(check_kind(plan))}
 
 
 def _plan_of(document: object) -> GcPlan:
     """A plan, if its digest is the one beside it."""
-    from artifactstore.lifecycle.gc import GcPlan
+    from artifactstore.lifecycle.gc_plan import GcPlan
 
     plan = answers.value(GcPlan, document)
     if answers.member(document, "plan_digest") != plan_digest(plan):

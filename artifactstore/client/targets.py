@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.paths import printable
-from artifactstore.queries import id_range
+from artifactstore.query_arguments import id_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

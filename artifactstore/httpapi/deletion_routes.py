@@ -14,7 +14,7 @@ from artifactstore.httpapi.package_routes import ACTOR
 from artifactstore.httpapi.routes import Reply, Route
 from artifactstore.lifecycle.calls import ABANDONED_AFTER
 from artifactstore.lifecycle.durations import parse_duration
-from artifactstore.lifecycle.gc import PLAN_TYPE, GcPlan
+from artifactstore.lifecycle.gc_plan import PLAN_TYPE, GcPlan
 from artifactstore.moment import parse_moment
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from artifactstore import model, results
 from artifactstore.digest import Digest
 from artifactstore.httpapi.deletion_routes import PACKAGES_MAX
-from artifactstore.lifecycle.gc import GcPlan, GcResult, PlannedPackage
-from artifactstore.uploads import Upload
+from artifactstore.lifecycle.gc import GcResult
+from artifactstore.lifecycle.gc_plan import GcPlan, PlannedPackage
+from artifactstore.upload_files import Upload
 
 Schema = dict[str, Any]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from artifactstore.httpapi.routes import Call
-    from artifactstore.uploads import Upload
+    from artifactstore.upload_files import Upload
 
 OFFSET = "upload-offset"
 

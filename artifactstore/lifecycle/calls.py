@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from artifactstore import codec, event_log, fields, queries
+from artifactstore import codec, event_log, fields, package_queries
 from artifactstore.calls import StoreCalls
 from artifactstore.errors import InvalidInputError
 from artifactstore.lifecycle import retention
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from artifactstore.lifecycle.copying import CopyResult
     from artifactstore.lifecycle.fsck import FsckResult
-    from artifactstore.lifecycle.gc import GcPlan, GcResult
+    from artifactstore.lifecycle.gc import GcResult
+    from artifactstore.lifecycle.gc_plan import GcPlan
     from artifactstore.lifecycle.orphans import OrphanResult
     from artifactstore.lifecycle.repair import RepairResult
     from artifactstore.lifecycle.verify import VerifyResult
@@ -96,12 +97,12 @@ class LifecycleCalls(StoreCalls):
         return self._planned(plan, limit)
 
     def _planned(self, plan: GcPlan | None, limit: int | None = None) -> GcPlan:
-        from artifactstore.lifecycle import gc
+        from artifactstore.lifecycle import gc, gc_plan
 
         with self._database.read() as connection:
             if plan is None:
                 return gc.plan(connection, self.store_id, self._clock(), limit=limit)
-            gc.check_plan(connection, gc.check_kind(plan), self.store_id, self._clock())
+            gc.check_plan(connection, gc_plan.check_kind(plan), self.store_id, self._clock())
             return plan
 
     def gc(self, *, actor: str, plan: GcPlan | None = None, accept_clock: bool = False) -> GcResult:
@@ -202,7 +203,7 @@ class LifecycleCalls(StoreCalls):
                 verified_before=None if older_than is None else self._clock() - older_than * 1_000_000,
                 sample=sample,
                 shard=shard,
-                package=None if package is None else queries.package_sequence(connection, package),
+                package=None if package is None else package_queries.package_sequence(connection, package),
                 failed_only=failed_only,
             )
         return verify.run(
@@ -263,7 +264,7 @@ class LifecycleCalls(StoreCalls):
         if package is not None:
             with self._database.read() as connection:
                 chosen = copying.Filter(
-                    producer, retention_class, queries.package_sequence(connection, package)
+                    producer, retention_class, package_queries.package_sequence(connection, package)
                 )
         return copying.copy(
             self._database.read,

@@ -7,12 +7,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from artifactstore import schema
-from artifactstore.database import fetch, fetch_one
+from artifactstore.connection import fetch, fetch_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from artifactstore.database import Connection, Row
+    from artifactstore.connection import Connection, Row
 
 _NAMED = 10  # rows of one view that are named; where more differ, that is said
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactstore import event_log, events, object_queries, presence
-from artifactstore.database import fetch
+from artifactstore.connection import fetch
 from artifactstore.errors import ArtifactStoreError, InvalidInputError, ObjectNotFoundError
 from artifactstore.lifecycle import object_locks
 from artifactstore.lifecycle.repair import record_mended
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
-    from artifactstore.database import Connection, Row
+    from artifactstore.connection import Connection, Row
     from artifactstore.objects.backend import Backend, Batch, Staged
 
 _TOGETHER = 500  # locations copied between two commits

@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import manifest, queries, rebuild, schema, views
-from artifactstore.database import fetch, scratch
+from artifactstore import file_queries, manifest, package_queries, rebuild, schema, views
+from artifactstore.connection import fetch, scratch
 from artifactstore.errors import ArtifactStoreError, IntegrityError
 from artifactstore.lifecycle import inspection
 from artifactstore.lifecycle.comparison import View
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import uuid
     from collections.abc import Iterable, Iterator, Mapping
 
-    from artifactstore.database import Connection, Database, Row
+    from artifactstore.connection import Connection, Row
+    from artifactstore.database import Database
     from artifactstore.objects.backend import Backend
 
 
@@ -237,7 +238,7 @@ def _manifests(connection: Connection, backends: Mapping[str, Backend], store_id
             if row[-1] == backend_id:
                 chosen.setdefault(row[0], row)
     for sequence, blake3, size, sha256, content_digest, backend_id in chosen.values():
-        package = queries.package(connection, sequence)
+        package = package_queries.package(connection, sequence)
         name = f"package {package.package_id}"
         try:
             with open_object(backends[backend_id].open(blake3, size), blake3, size, name) as stream:
@@ -250,7 +251,7 @@ def _manifests(connection: Connection, backends: Mapping[str, Backend], store_id
             yield f"{name}: the manifest does not have its sha256"
         if found.content_digest.value != content_digest:
             yield f"{name}: the manifest has another content digest than the log"
-        if found.files != tuple(queries.manifest_files(connection, sequence)):
+        if found.files != tuple(file_queries.manifest_files(connection, sequence)):
             yield f"{name}: the manifest lists other files than the log"
         described = (found.package.package_id, found.package.store_id, found.package.name)
         if described != (package.package_id, str(store_id), package.name):

@@ -6,14 +6,15 @@ import re
 from typing import TYPE_CHECKING
 
 from artifactstore import acknowledged, codec, event_log
-from artifactstore.database import fetch, scratch
+from artifactstore.connection import fetch, scratch
 from artifactstore.errors import IntegrityError
 from artifactstore.schema import EVENT_STATEMENTS, INDEX_STATEMENTS, VIEW_KEYS, statement_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from artifactstore.database import Connection, Database, Row
+    from artifactstore.connection import Connection, Row
+    from artifactstore.database import Database
 
 
 def schema(connection: Connection) -> Iterator[str]:

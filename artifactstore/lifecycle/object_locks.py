@@ -10,14 +10,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from artifactstore.database import fetch
+from artifactstore.connection import fetch
 from artifactstore.digest import object_key
 from artifactstore.moment import MOMENT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.objects.backend import Backend
 
 MICROSECONDS = 1_000_000  # in a second

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from artifactstore import events
-from artifactstore.database import fetch, fetch_one
+from artifactstore.connection import fetch, fetch_one
 from artifactstore.lifecycle.verify import MISSING, Failure, packages_of
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.objects.backend import Backend, Stored
 
 _TOGETHER = 500  # objects looked up, or removed, in one transaction

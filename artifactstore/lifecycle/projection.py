@@ -9,7 +9,7 @@ from artifactstore import codec, events, model
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.events import Event
 
     Handler = Callable[[Event, Mapping[str, Any], int | None], None]

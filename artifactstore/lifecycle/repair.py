@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from artifactstore import events, object_queries
 from artifactstore.check import walk_files
-from artifactstore.database import fetch
+from artifactstore.connection import fetch
 from artifactstore.errors import ArtifactStoreError, BackendError, ObjectNotFoundError
 from artifactstore.ingest import open_directory
 from artifactstore.lifecycle import object_locks
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.digest import DigestPair
     from artifactstore.objects.backend import Backend
     from artifactstore.sources import Source

@@ -8,15 +8,15 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, cast
 
-from artifactstore import event_log, events, fields, model, queries
-from artifactstore.database import fetch, fetch_one
+from artifactstore import event_log, events, fields, model, query_arguments
+from artifactstore.connection import fetch, fetch_one
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError, StateError
 from artifactstore.lifecycle.durations import format_duration
 from artifactstore.model import Explanation, Hold, RetentionState
 from artifactstore.moment import MOMENT_MAX, MOMENT_MIN, format_moment, id_text
 
 if TYPE_CHECKING:
-    from artifactstore.database import Connection, Row
+    from artifactstore.connection import Connection, Row
     from artifactstore.events import Event
 
 # Seconds that a package is kept after finalize; None is for ever. Written into the log of every new store.
@@ -257,7 +257,7 @@ def active_hold(connection: Connection, sequence: int, hold_id: str) -> Hold:
         NotFoundError: the package has no such hold.
         StateError: it is released already.
     """
-    low, high = queries.id_range(hold_id, what="hold")
+    low, high = query_arguments.id_range(hold_id, what="hold")
     found = [hold for hold in holds_of(connection, sequence) if low <= uuid.UUID(hold.hold_id).bytes <= high]
     if not found:
         message = f"the package has no hold {hold_id}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from artifactstore import events, fields, queries
+from artifactstore import events, fields, package_queries, query_arguments
 from artifactstore.calls import StoreCalls
 from artifactstore.errors import StateError
 from artifactstore.idempotency import first_use, request
@@ -28,7 +28,7 @@ class RetentionCalls(StoreCalls):
         """
         fields.check_label(retention_class, field="retention class")
         with self._database.read() as connection:
-            return self._policy.duration(retention_class, queries.retention_classes(connection))
+            return self._policy.duration(retention_class, package_queries.retention_classes(connection))
 
     def extend_retention(
         self,
@@ -53,7 +53,7 @@ class RetentionCalls(StoreCalls):
             fields.check_label(reason, field="reason")
         with self._transaction(actor) as transaction:
             connection = transaction.connection
-            sequence = queries.package_sequence(connection, package)
+            sequence = package_queries.package_sequence(connection, package)
             state = retention.state_of(connection, sequence)
             expires_at = retention.later_expiry(state, self._clock(), until=until, by=by, for_ever=for_ever)
             package_id = uuid.UUID(state.package_id).bytes
@@ -89,7 +89,7 @@ class RetentionCalls(StoreCalls):
                 fields.check_label(text, field=field)
         with self._transaction(actor) as transaction:
             connection = transaction.connection
-            sequence = queries.package_sequence(connection, package)
+            sequence = package_queries.package_sequence(connection, package)
             idempotency = request(idempotency_key, "apply_hold", sequence, reason, authority, case_id)
             first = first_use(connection, idempotency)
             if first is not None:
@@ -125,10 +125,10 @@ class RetentionCalls(StoreCalls):
             StateError: it is released already.
         """
         fields.check_label(reason, field="reason")
-        queries.id_range(hold, what="hold")
+        query_arguments.id_range(hold, what="hold")
         with self._transaction(actor) as transaction:
             connection = transaction.connection
-            sequence = queries.package_sequence(connection, package)
+            sequence = package_queries.package_sequence(connection, package)
             hold_id = retention.active_hold(connection, sequence, hold).hold_id
             package_id = uuid.UUID(retention.state_of(connection, sequence).package_id).bytes
             released = events.hold_released(package_id, hold_id=uuid.UUID(hold_id).bytes, reason=reason)
@@ -140,10 +140,10 @@ class RetentionCalls(StoreCalls):
     def retention_history(self, package: str) -> list[Event]:
         """Everything that ever touched the retention of a package, oldest first."""
         with self._database.read() as connection:
-            return retention.history_of(connection, queries.package_sequence(connection, package))
+            return retention.history_of(connection, package_queries.package_sequence(connection, package))
 
     def explain_retention(self, package: str) -> Explanation:
         """Why a package is kept, until when, and what sweep and gc would do with it now, in plain words."""
         with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
+            sequence = package_queries.package_sequence(connection, package)
             return retention.explain(connection, sequence, self._clock())

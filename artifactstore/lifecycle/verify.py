@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from artifactstore import events, fields
-from artifactstore.database import fetch
+from artifactstore.connection import fetch
 from artifactstore.digest import Hasher
 from artifactstore.errors import (
     ArtifactStoreError,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.digest import DigestPair
     from artifactstore.objects.backend import Backend
 

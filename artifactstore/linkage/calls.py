@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from artifactstore import events, fields, queries
+from artifactstore import events, fields, package_queries, query_arguments
 from artifactstore.calls import StoreCalls
 from artifactstore.errors import InvalidInputError
 from artifactstore.linkage import records
@@ -37,7 +37,7 @@ class LinkageCalls(StoreCalls):
 
         fields.check_label(actor, field="actor")
         with self._database.read() as connection:
-            sequence = queries.package_sequence(connection, package)
+            sequence = package_queries.package_sequence(connection, package)
             known = records.linkage_of(connection, sequence, linkage.workstream_id, linkage.task_id)
         if known is not None:
             return known
@@ -47,7 +47,7 @@ class LinkageCalls(StoreCalls):
             if known is not None:
                 return known
             link_id = self._new_id()
-            transaction.record([requested(queries.package(connection, sequence), linkage, link_id)])
+            transaction.record([requested(package_queries.package(connection, sequence), linkage, link_id)])
             return records.linkage(connection, link_id)
 
     def list_linkages(
@@ -60,7 +60,7 @@ class LinkageCalls(StoreCalls):
             due_at: only those that may be tried at this instant, in microseconds.
             limit: 1 to 1,000.
         """
-        queries.check_limit(limit)
+        query_arguments.check_limit(limit)
         with self._database.read() as connection:
             return tuple(records.linkages(connection, undelivered=undelivered, due_at=due_at, limit=limit))
 

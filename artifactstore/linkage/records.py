@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from artifactstore import codec
-from artifactstore.database import fetch, fetch_one
+from artifactstore.connection import fetch, fetch_one
 from artifactstore.errors import NotFoundError
 from artifactstore.model import DUE, Linkage
 from artifactstore.moment import id_text
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from artifactstore.codec import Value
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
 
 _COLUMNS = (
     "l.link_id, p.package_id, l.workstream_id, l.task_id, l.message, l.state, l.requested_at, l.attempts,"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from artifactstore.codec import Value
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.events import Idempotency
     from artifactstore.model import MetadataSchema
     from artifactstore.results import Violation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from artifactstore import codec
-from artifactstore.database import fetch, fetch_one
+from artifactstore.connection import fetch, fetch_one
 from artifactstore.digest import Digest
 from artifactstore.errors import IntegrityError, NotFoundError
 from artifactstore.model import MetadataSchema
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from artifactstore.codec import Value
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
 
 _COLUMNS = "slug, version, digest, body, registered_at, registered_by"
 

@@ -36,7 +36,7 @@ from artifactstore.interop.git import RecordedCommit, record_commit
 from artifactstore.interop.git_hooks import Hook, install_hook, uninstall_hook
 from artifactstore.interop.git_repository import Commit, Repository
 from artifactstore.lifecycle.fsck import Finding
-from artifactstore.lifecycle.gc import PlannedPackage
+from artifactstore.lifecycle.gc_plan import PlannedPackage
 from artifactstore.lifecycle.orphans import Orphan
 from artifactstore.lifecycle.repair import Healed, Unhealed
 from artifactstore.lifecycle.verify import Failure

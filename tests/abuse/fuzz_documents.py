@@ -21,7 +21,7 @@ from abuse.fuzzing import Door, texts
 from artifactstore import IntegrityError, codec
 from artifactstore import manifest as manifests
 from artifactstore.export import StoredObjects, export_directory
-from artifactstore.lifecycle.gc import PLAN_TYPE, GcPlan, PlannedPackage
+from artifactstore.lifecycle.gc_plan import PLAN_TYPE, GcPlan, PlannedPackage
 from artifactstore.paths import broken_rule, check_relative_path, collision_key, parents, printable
 
 if TYPE_CHECKING:

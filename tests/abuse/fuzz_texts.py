@@ -19,6 +19,7 @@ from artifactstore.cli.exit_codes import MEANINGS
 from artifactstore.cli.metadata import collected, pairs
 from artifactstore.cli.quantities import parse_share, parse_size
 from artifactstore.dotenv import read_env_file
+from artifactstore.environment import load_settings
 from artifactstore.fields import check_label, check_metadata
 from artifactstore.lifecycle.durations import DURATION_MAX, format_duration, parse_duration
 from artifactstore.lifecycle.policy import read_policy
@@ -27,7 +28,7 @@ from artifactstore.moment import format_moment, parse_moment
 from artifactstore.objects.local import MARKER, LocalBackend
 from artifactstore.scan import compile_globs
 from artifactstore.setting_values import HIDDEN, mask_url
-from artifactstore.settings import load_settings, variables
+from artifactstore.settings import variables
 
 if TYPE_CHECKING:
     import random

@@ -11,7 +11,7 @@ from cli.harness import answer_of
 
 from artifactstore import SettingsError
 from artifactstore.app import open_configured
-from artifactstore.settings import default_env_file, load_settings
+from artifactstore.environment import default_env_file, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 from store.harness import SAID, TREE, FakeClock, Home
 
 from artifactstore.lifecycle import gc
-from artifactstore.lifecycle.gc import GcPlan
+from artifactstore.lifecycle.gc_plan import GcPlan
 from artifactstore.moment import system_clock
 from cli.harness import PATIENCE, Program, read_line
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from artifactstore import Store
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
     from artifactstore.events import Event
     from crash.place import Place
 

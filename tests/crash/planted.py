@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from artifactstore import database
+from artifactstore import connection, database
 from artifactstore.objects import durability, local, local_batch
 
 if TYPE_CHECKING:
@@ -55,14 +55,12 @@ def _event_before_object() -> None:
 
 
 def _synchronous_normal() -> None:
-    connect = database.Database._connect
+    def lazier(path: str, busy_timeout: float, **further: object) -> connection.Connection:
+        opened = connection.connect(path, busy_timeout, **further)
+        opened.pragma("synchronous", "NORMAL")
+        return opened
 
-    def lazier(opened: database.Database, **further: object) -> database.Connection:
-        connection = connect(opened, **further)
-        connection.pragma("synchronous", "NORMAL")
-        return connection
-
-    database.Database._connect = lazier  # type: ignore[method-assign]
+    database.connect = lazier  # type: ignore[attr-defined]
 
 
 BUGS: dict[str, Callable[[], None]] = {

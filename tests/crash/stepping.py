@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection as Pipe
 
-    from artifactstore.database import Connection
+    from artifactstore.connection import Connection
 
 WAITS = "waits for the write lock"
 

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from artifactstore import codec, event_log, events, schema
 from artifactstore.events import Draft, Idempotency
-from artifactstore.lifecycle.gc import GcPlan, PlannedPackage
+from artifactstore.lifecycle.gc_plan import GcPlan, PlannedPackage
 from artifactstore.lifecycle.retention import DEFAULT_CLASSES, expiry
 from artifactstore.manifest import decode
 from format.manifest_cases import MANIFESTS, MOMENT, manifest_bytes, numbered_id

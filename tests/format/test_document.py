@@ -17,7 +17,7 @@ from blake3 import blake3
 from artifactstore import codec, events, media_types, schema, views
 from artifactstore.check import AUDIT_DIRECTORY, AUDIT_FILES
 from artifactstore.digest import object_key
-from artifactstore.lifecycle.gc import PLAN_TYPE
+from artifactstore.lifecycle.gc_plan import PLAN_TYPE
 from artifactstore.manifest import MEDIA_TYPE
 from artifactstore.moment import MOMENT_MAX, MOMENT_MIN
 from artifactstore.objects.local import MARKER, LocalBackend

@@ -13,7 +13,7 @@ from blake3 import blake3
 from artifactstore import codec, event_log, events
 from artifactstore import manifest as manifests
 from artifactstore.errors import IntegrityError, InvalidInputError
-from artifactstore.lifecycle.gc import GcPlan
+from artifactstore.lifecycle.gc_plan import GcPlan
 from artifactstore.paths import broken_rule, check_relative_path
 from format import make_vectors, reference_cbor
 

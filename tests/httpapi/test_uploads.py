@@ -280,6 +280,22 @@ def test_a_session_expires_a_day_after_its_last_request(
     assert leftovers(home) == []
 
 
+def test_sessions_that_are_over_give_their_places_to_new_ones(
+    store: Store, uploads: Uploads, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("artifactstore.uploads.SESSIONS_MAX", 5)
+    package = store.create_package(**SAID)
+    for number in range(5):
+        uploads.create(package, f"{number}", owner="ci", idempotency_key=f"{number}")
+    with pytest.raises(StateError) as caught:
+        uploads.create(package, "more", owner="ci")
+    assert caught.value.code == "too-many-uploads"
+    assert uploads.create(package, "4", owner="ci", idempotency_key="4").offset == 0
+    clock.now += 2 * LIFETIME * 1_000_000
+    uploads.create(package, "more", owner="ci")
+    assert uploads.remove_expired() == 0
+
+
 def test_a_server_removes_what_has_expired(
     store: Store, home: Home, uploads: Uploads, clock: FakeClock
 ) -> None:

@@ -18,7 +18,7 @@ from artifactstore import (
     codec,
 )
 from artifactstore.lifecycle import gc
-from artifactstore.lifecycle.gc import PLAN_TYPE, GcPlan
+from artifactstore.lifecycle.gc_plan import PLAN_TYPE, GcPlan
 from lifecycle.harness import DAY
 
 if TYPE_CHECKING:

@@ -114,7 +114,7 @@ SYNCS: tuple[Mutant, ...] = (
         ),
         {
             _PACKAGES: """
- staged, _ = stage(batch, encoder.chunks(queries.manifest_files(connection, sequence)))
+ staged, _ = stage(batch, encoder.chunks(file_queries.manifest_files(connection, sequence)))
 -batch.publish()
 +batch._rename(sorted(batch._staged.items()))
 """,
@@ -184,9 +184,9 @@ ORDER: tuple[Mutant, ...] = (
 -        if missing and not batch.restore(missing):
 -            raise BackendError(f"the bytes of {relative_path!r} are gone again", retryable=True)
          self._record_files(transaction, backend, sequence, [entry], 1, idempotency)
-         first = queries.file_sequence(transaction.connection, sequence, relative_path)
--    return queries.file_of_event(transaction.connection, first)
-+    found = queries.file_of_event(transaction.connection, first)
+         first = file_queries.file_sequence(transaction.connection, sequence, relative_path)
+-    return file_queries.file_of_event(transaction.connection, first)
++    found = file_queries.file_of_event(transaction.connection, first)
 +batch.publish()
 +return found
 """,

@@ -257,7 +257,7 @@ def test_a_file_system_that_hangs_is_given_up(memory: Place, home: Home, tmp_pat
     fsspec.register_implementation("hanging", Hanging, clobber=True)
     url = memory.url.replace("memory", "hanging")
     write_tree(tmp_path / "tree", TREE)
-    service = FileSystemService(url, name=url, timeout=0.2)
+    service = FileSystemService(url, name=url, timeout=1.0)
     backend = RemoteBackend(service, backend_id=REMOTE)
     with Store.open(home.database, home.objects, further={REMOTE: backend}, default_backend=REMOTE) as store:
         store.push(tmp_path / "tree", **SAID)

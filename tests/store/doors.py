@@ -45,7 +45,8 @@ from artifactstore import (
 )
 from artifactstore.cli.exit_codes import BY_ERROR
 from artifactstore.client import answers
-from artifactstore.lifecycle.gc import GcPlan, GcResult
+from artifactstore.lifecycle.gc import GcResult
+from artifactstore.lifecycle.gc_plan import GcPlan
 from artifactstore.moment import format_moment, parse_moment
 from artifactstore.registry import Registry
 from artifactstore.results import ComponentHealth

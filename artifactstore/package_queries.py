@@ -1,39 +1,33 @@
-"""Questions to the views, each answered by an index; cursors are keys, never offsets."""
+"""Questions to the views about packages, each answered by an index; cursors are keys, never offsets."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from artifactstore import codec, fields, model
-from artifactstore.database import fetch
-from artifactstore.digest import Digest, is_lower_hex
+from artifactstore import codec, model
+from artifactstore.connection import fetch
+from artifactstore.digest import Digest
 from artifactstore.errors import IntegrityError, InvalidInputError, NotFoundError
-from artifactstore.model import File, Package, Page
+from artifactstore.model import Package, Page
 from artifactstore.moment import id_text
-from artifactstore.paths import parents, printable
+from artifactstore.paths import printable
+from artifactstore.query_arguments import bad_cursor, check_integer, check_limit, id_range
 from artifactstore.schema import DOTTED_KEY_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from artifactstore.codec import Value
-    from artifactstore.database import Connection
-    from artifactstore.manifest import ManifestFile
+    from artifactstore.connection import Connection
 
-LIMIT_MAX = 1000  # items of one page
 METADATA_FILTERS_MAX = 32  # each is a join
-MIN_PREFIX = 4  # hex digits of a shortened id or digest
-_UUID_TEXT = 36  # characters of a whole id
 
 PACKAGE_COLUMNS = """
     p.package_id, p.name, p.producer, p.subject, p.status, r.retention_class, r.retention_seconds,
     r.expires_at, p.metadata, p.metadata_schema, p.created_at, p.created_by, p.finalized_at, p.finalized_by,
     p.manifest_blake3, p.manifest_sha256, p.manifest_size, p.content_digest, p.file_count, p.total_size"""
-FILE_COLUMNS = "f.relative_path, f.media_type, f.size, f.blake3, f.sha256, f.executable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +72,6 @@ def package_sequence(connection: Connection, package_id: str) -> int:
             code="ambiguous-id",
         )
     return cast("int", rows[0][0])
-
-
-def id_range(text: str, *, what: str) -> tuple[bytes, bytes]:
-    """The lowest and the highest id that an id or the first digits of one can mean.
-
-    Args:
-        what: whose id it is: `package`, `hold`.
-    Raises:
-        InvalidInputError: it is neither.
-    """
-    digits = fields.check_text(text, field=f"the id of a {what}").replace("-", "").lower()
-    if len(text) > _UUID_TEXT or not MIN_PREFIX <= len(digits) <= 32 or not is_lower_hex(digits):
-        raise InvalidInputError(
-            f"not a {what} id: {text[:80]!r}",
-            hint=f"give the UUID or at least its first {MIN_PREFIX} digits",
-        )
-    return prefix_range(digits, 16)
 
 
 def package(connection: Connection, sequence: int) -> Package:
@@ -180,70 +157,6 @@ def _walked(wanted: PackageFilter) -> tuple[str, bool]:
     return "p.sequence", False
 
 
-def list_files(connection: Connection, sequence: int, *, limit: int, cursor: str | None) -> Page[File]:
-    """The files of a package, sorted by the bytes of their relative path."""
-    check_limit(limit)
-    rows = connection.execute(
-        f"SELECT e.event_id, e.package_id, {FILE_COLUMNS} FROM artifact_files f"
-        " JOIN events e ON e.sequence = f.sequence"
-        " WHERE f.package_sequence = ? AND f.relative_path > ? ORDER BY f.relative_path LIMIT ?",
-        (sequence, "" if cursor is None else _path_cursor(cursor), limit + 1),
-    ).fetchall()
-    more = len(rows) > limit
-    del rows[limit:]
-    next_cursor = base64.urlsafe_b64encode(str(rows[-1][2]).encode()).decode() if more else None
-    return Page(tuple(file_of_row(row) for row in rows), next_cursor)
-
-
-def file_at(connection: Connection, sequence: int, relative_path: str) -> File | None:
-    """The file of a package at a relative path, or None."""
-    row = connection.execute(
-        f"SELECT e.event_id, e.package_id, {FILE_COLUMNS} FROM artifact_files f"
-        " JOIN events e ON e.sequence = f.sequence WHERE f.package_sequence = ? AND f.relative_path = ?",
-        (sequence, relative_path),
-    ).fetchone()
-    return None if row is None else file_of_row(row)
-
-
-def file_of_event(connection: Connection, event_sequence: int) -> File:
-    """The file that an ingest event made."""
-    row = connection.execute(
-        f"SELECT e.event_id, e.package_id, {FILE_COLUMNS} FROM artifact_files f"
-        " JOIN events e ON e.sequence = f.sequence WHERE f.sequence = ?",
-        (event_sequence,),
-    ).fetchone()
-    return file_of_row(row)
-
-
-def colliding_path(connection: Connection, sequence: int, relative_path: str) -> str | None:
-    """A path of the package that cannot stand beside a new one: the same, a folder of it, or below it."""
-    taken: str | None = connection.execute(
-        "SELECT relative_path FROM artifact_files"
-        " WHERE package_sequence = ? AND relative_path >= ? AND relative_path < ? LIMIT 1",
-        (sequence, f"{relative_path}/", f"{relative_path}0"),
-    ).get
-    for path in () if taken else (relative_path, *parents(relative_path)):
-        taken = connection.execute(
-            "SELECT relative_path FROM artifact_files WHERE package_sequence = ? AND relative_path = ?",
-            (sequence, path),
-        ).get
-        if taken:
-            break
-    return taken
-
-
-def manifest_files(connection: Connection, sequence: int) -> Iterator[ManifestFile]:
-    """The files of a package as its manifest lists them, in that order."""
-    from artifactstore.manifest import ManifestFile
-
-    rows = connection.execute(
-        f"SELECT {FILE_COLUMNS} FROM artifact_files f WHERE f.package_sequence = ? ORDER BY f.relative_path",
-        (sequence,),
-    )
-    for path, media_type, size, blake3, sha256, executable in rows:
-        yield ManifestFile(path, media_type, size, blake3, sha256, bool(executable))
-
-
 def same_content(
     connection: Connection,
     *,
@@ -271,27 +184,6 @@ def same_content(
     return found
 
 
-def file_of_id(connection: Connection, file_id: str) -> File:
-    """The file whose ingest event has this id.
-
-    Raises:
-        InvalidInputError: it is no id.
-        NotFoundError: no file has it.
-    """
-    digits = file_id.replace("-", "").lower()
-    if len(file_id) > _UUID_TEXT or len(digits) != 32 or not is_lower_hex(digits):
-        raise InvalidInputError(f"not the id of a file: {file_id[:80]!r}", hint="give the UUID")
-    rows = fetch(
-        connection,
-        "SELECT f.sequence FROM events e JOIN artifact_files f ON f.sequence = e.sequence"
-        " WHERE e.event_id = ?",
-        (bytes.fromhex(digits),),
-    )
-    if not rows:
-        raise NotFoundError(f"no file {file_id!r}", hint="the files of a package list their ids")
-    return file_of_event(connection, rows[0][0])
-
-
 def package_of_event(connection: Connection, event_sequence: int) -> int:
     """The key of the package that an event is about."""
     found: int = connection.execute(
@@ -312,32 +204,12 @@ def retention_classes(connection: Connection) -> dict[str, int | None]:
     }
 
 
-def file_sequence(connection: Connection, sequence: int, relative_path: str) -> int:
-    """The key of a file's row, which is the sequence of its ingest event."""
-    sql = "SELECT sequence FROM artifact_files WHERE package_sequence = ? AND relative_path = ?"
-    return int(fetch(connection, sql, (sequence, relative_path))[0][0])
-
-
 def idempotent_event(connection: Connection, key: str) -> tuple[bytes, int] | None:
     """What a key was used for: the digest of the request and the sequence of the event that it made."""
     row: tuple[bytes, int] | None = connection.execute(
         "SELECT request, sequence FROM idempotency_keys WHERE idempotency_key = ?", (key,)
     ).fetchone()
     return row
-
-
-def check_limit(limit: int) -> None:
-    """Refuse a page size that is not one."""
-    if not 1 <= fields.check_integer(limit, field="a limit") <= LIMIT_MAX:
-        raise InvalidInputError(f"a limit is 1 to {LIMIT_MAX}, not {codec.integer_text(limit)}")
-
-
-def check_integer(value: int | None, *, name: str) -> None:
-    """Refuse what is no whole number, or one that SQLite cannot compare."""
-    if value is None:
-        return
-    if not codec.INTEGER_MIN <= fields.check_integer(value, field=name) <= codec.INTEGER_MAX:
-        raise InvalidInputError(f"{name} {codec.integer_text(value)} does not fit into 64 bits")
 
 
 def _check_askable(wanted: PackageFilter) -> None:
@@ -367,30 +239,10 @@ def _is_unicode(text: object) -> bool:
         return False
 
 
-def prefix_range(digits: str, size: int) -> tuple[bytes, bytes]:
-    width = 2 * size
-    return bytes.fromhex(digits.ljust(width, "0")), bytes.fromhex(digits.ljust(width, "f"))
-
-
 def _sequence_cursor(cursor: str) -> int:
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
-        raise _bad_cursor(cursor)
+        raise bad_cursor(cursor)
     return int(cursor)
-
-
-def _path_cursor(cursor: str) -> str:
-    try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise _bad_cursor(cursor) from None
-
-
-def _bad_cursor(cursor: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"not a cursor: {printable(cursor)}",
-        hint="hand back `next_cursor` of the page before",
-        code="bad-cursor",
-    )
 
 
 def package_of_row(row: tuple[object, ...] | None) -> Package:
@@ -429,19 +281,3 @@ def _uuid_text(value: object) -> str:
 
 def _digest(algorithm: str, value: object) -> Digest | None:
     return None if value is None else Digest(algorithm, cast("bytes", value))
-
-
-def file_of_row(row: tuple[object, ...] | None) -> File:
-    if row is None:
-        raise IntegrityError("a file has lost its row", hint="run `artifactstore replay`")
-    event_id, package_id, relative_path, media_type, size, blake3, sha256, executable = row
-    return File(
-        file_id=_uuid_text(event_id),
-        package_id=_uuid_text(package_id),
-        relative_path=cast("str", relative_path),
-        media_type=cast("str", media_type),
-        size=cast("int", size),
-        digest=Digest("blake3", cast("bytes", blake3)),
-        sha256=Digest("sha256", cast("bytes", sha256)),
-        executable=bool(executable),
-    )
