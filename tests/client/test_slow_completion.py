@@ -115,14 +115,14 @@ def test_a_completion_is_waited_for_by_the_size_of_the_file() -> None:
 
     def slow(caller: Caller) -> None:
         completing(caller)
-        asked_again.wait(3.0)
+        asked_again.wait(4.0)
         caller.say(DONE)
 
     def again(caller: Caller) -> None:
         caller.read_request()
         asked_again.set()
 
-    with rude(slow, again) as server, uploads_to(server, timeout=1.0) as uploads:
+    with rude(slow, again) as server, uploads_to(server, timeout=2.0) as uploads:
         assert sent(uploads) == FILE
     assert not asked_again.is_set()
 

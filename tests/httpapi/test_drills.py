@@ -112,7 +112,7 @@ def test_a_push_outlives_servers_that_are_killed(home: Home, tmp_path: Path, see
         ending.callback(over.set)
         server = started(home, port)
         pushed = beside.submit(push, port)
-        while kills < 5 and not wait([pushed], chance.uniform(0.02, 0.3)).done:
+        while kills < 5 and not wait([pushed], chance.uniform(0.02, 0.3) if kills else 0.02).done:
             assert ended(server, signal.SIGKILL) == -signal.SIGKILL
             kills += 1
             server = started(home, port)

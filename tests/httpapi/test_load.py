@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli.harness import Program, read_line
+from store.harness import SAID
 
 from artifactstore.httpapi import Limits
 from httpapi.harness import PATIENCE, PUSHER, Client, raw, serving
@@ -110,17 +111,21 @@ def test_a_body_that_stops_is_given_up(store: Store) -> None:
         assert answers.statuses == []
 
 
+def stored(store: Store, size: int) -> str:
+    """A package with one large file, which comes over no connection and so within no limit."""
+    package = store.create_package(**SAID)
+    store.ingest_file(package, "large", bytes(size), actor="ada")
+    return store.finalize_package(package, actor="ada").package_id
+
+
 def test_an_answer_that_nobody_takes_is_given_up(store: Store) -> None:
-    with serving(store, limits=Limits(stall=1)) as server:
-        client = Client(server)
-        package = client.finalized({"large": bytes(64 << 20)})
-        with connected(server) as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            target = f"GET /packages/{package}/files/large HTTP/1.1\r\nHost: localhost\r\n".encode()
-            connection.sendall(target + KEY + b"\r\n")
-            with server.change:
-                assert server.change.wait_for(lambda: server.open_count == 1, PATIENCE)
-        client.close()
+    package = stored(store, 64 << 20)
+    with serving(store, limits=Limits(stall=1)) as server, connected(server) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        target = f"GET /packages/{package}/files/large HTTP/1.1\r\nHost: localhost\r\n".encode()
+        connection.sendall(target + KEY + b"\r\n")
+        with server.change:
+            assert server.change.wait_for(lambda: server.open_count == 0, PATIENCE)
 
 
 def read_slowly(port: int, package: str) -> socket.socket:
@@ -135,10 +140,10 @@ def read_slowly(port: int, package: str) -> socket.socket:
 
 
 def test_those_who_take_their_answers_slowly_keep_nobody_waiting(store: Store) -> None:
-    limits = Limits(handlers=2, patience=0.1, stall=PATIENCE)
+    limits = Limits(handlers=2, patience=PATIENCE / 3, stall=PATIENCE)
+    package = stored(store, 32 << 20)
     with serving(store, limits=limits) as server, contextlib.ExitStack() as opened:
         client = Client(server)
-        package = client.finalized({"large": bytes(32 << 20)})
         for _ in range(8):
             slow = opened.enter_context(read_slowly(server.server_port, package))
             assert slow.recv(1)  # the answer has begun, and goes on when more is taken
@@ -154,17 +159,14 @@ def test_those_who_take_their_answers_slowly_keep_nobody_waiting(store: Store) -
 
 def test_an_answer_that_is_taken_in_drops_is_given_up(store: Store) -> None:
     limits = Limits(stall=0.5, rate=10 << 20)
-    with serving(store, limits=limits) as server:
-        client = Client(server)
-        package = client.finalized({"large": bytes(32 << 20)})
-        client.close()
-        with read_slowly(server.server_port, package) as slow:
-            taken = 0
-            with contextlib.suppress(ConnectionError):
-                while part := slow.recv(16 << 10):
-                    taken += len(part)
-                    threading.Event().wait(0.01)  # a drop at a time, and never a whole stall without one
-            assert taken < 32 << 20
+    package = stored(store, 32 << 20)
+    with serving(store, limits=limits) as server, read_slowly(server.server_port, package) as slow:
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while part := slow.recv(16 << 10):
+                taken += len(part)
+                threading.Event().wait(0.01)  # a drop at a time, and never a whole stall without one
+        assert taken < 32 << 20
 
 
 def test_idle_connections_give_way(store: Store) -> None:
@@ -225,7 +227,7 @@ def test_a_request_too_many_is_503(store: Store) -> None:
 
 
 def test_those_who_send_slowly_keep_no_reader_waiting(store: Store) -> None:
-    limits = Limits(handlers=3, senders=2, patience=0.05, stall=PATIENCE)
+    limits = Limits(handlers=3, senders=2, patience=1, stall=PATIENCE)
     begun = (
         b"POST /packages HTTP/1.1\r\nHost: localhost\r\n" + KEY
         + b"Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"

@@ -210,7 +210,7 @@ def test_gc_waits_for_a_lock_and_says_so(locked: Locked, home: Home, tmp_path: P
         locked.call(
             "put_object_retention",
             Key=locked.key(b"file"),
-            Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until + datetime.timedelta(seconds=6)},
+            Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until + datetime.timedelta(seconds=10)},
         )
         result = collected(store, 1)
         assert result.locked_count >= 1

