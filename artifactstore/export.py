@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Wanted = tuple[str, int, bytes, bool]  # path, size, blake3, executable
 
 _RUN = 128  # files that are one piece of work
+_NETWORK_RUN = 8  # the same over a network, at most
 _ZIP64 = 2**31 - 1  # bytes; from here on a member of a zip needs the long form
 _ZIP_BLOCK = 1 << 20  # bytes written to a zip at once
 
@@ -149,7 +150,10 @@ def _written(
     if not side_by_side:
         yield from workers.spread(files[at : at + _RUN] for at in range(0, len(files), _RUN))
         return
-    yield from workers.spread([file] for file in files if file[1] < SMALL_FILE)
+    small = [file for file in files if file[1] < SMALL_FILE]
+    # Handing over a piece of work costs as much as signing a request: several at once if there are many.
+    run = max(1, min(len(small) // (4 * NETWORK_THREADS), _NETWORK_RUN))
+    yield from workers.spread(small[at : at + run] for at in range(0, len(small), run))
     for file in files:
         if file[1] >= SMALL_FILE:
             yield [file], write([file])

@@ -175,3 +175,19 @@ def readable_backends(connection: Connection, blake3: bytes, preferred: str) -> 
         (blake3, preferred),
     )
     return [row[0] for row in rows]
+
+
+def read_elsewhere(connection: Connection, package: int, preferred: str) -> set[bytes]:
+    """The objects of a package for which `readable_backends` is more, or other, than the preferred backend.
+
+    Args:
+        package: the key of its rows.
+    """
+    rows = fetch(
+        connection,
+        "SELECT DISTINCT every.blake3 FROM storage_locations own"
+        " JOIN storage_locations every ON every.blake3 = own.blake3 AND every.state <> 'deleted'"
+        " WHERE own.package_sequence = ? AND (every.backend_id <> ? OR every.state = 'failed')",
+        (package, preferred),
+    )
+    return {row[0] for row in rows}

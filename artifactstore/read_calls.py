@@ -26,7 +26,7 @@ from artifactstore.reader import FallbackReader, checked, open_object
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
     from typing import IO, Literal
 
@@ -214,6 +214,17 @@ class ReadCalls(StoreCalls):
             _refuse_collected(self.get_package(package))
             raise
 
+    def _opening(self, package: str) -> Callable[[bytes, int], io.RawIOBase]:
+        """What opens the objects of a package, having asked once where all of them are.
+
+        Asked for each object, that is a tenth of the time in which many small ones come from a server.
+        """
+        default = self._backends.default
+        with self._database.read() as connection:
+            sequence = package_queries.package_sequence(connection, package)
+            elsewhere = object_queries.read_elsewhere(connection, sequence, default.backend_id)
+        return lambda blake3, size: (self._open_stored if blake3 in elsewhere else default.open)(blake3, size)
+
     def _open_stored(self, blake3: bytes, size: int) -> io.RawIOBase:
         """An object from the first backend that gives it, those that a verify found damaged last."""
         if len(self._backends.all()) == 1:
@@ -264,7 +275,7 @@ class ReadCalls(StoreCalls):
             return export.export_directory(
                 manifest.decode(data),
                 data,
-                export.StoredObjects(self._open_stored, self._backends.default.folder),
+                export.StoredObjects(self._opening(package), self._backends.default.folder),
                 str(directory),
                 bare=bare,
                 on_progress=on_progress,
@@ -282,7 +293,7 @@ class ReadCalls(StoreCalls):
 
         data = self._manifest_bytes(package)
         with self._beside_gc(package):
-            return export.export_tar(manifest.decode(data), data, self._open_stored, stream, bare=bare)
+            return export.export_tar(manifest.decode(data), data, self._opening(package), stream, bare=bare)
 
     def backup(self, path: str | PathLike[str]) -> BackupResult:
         """Write the whole database into a new file, durable and found whole on return.
@@ -315,7 +326,7 @@ class ReadCalls(StoreCalls):
 
         data = self._manifest_bytes(package)
         with self._beside_gc(package):
-            return export.export_zip(manifest.decode(data), data, self._open_stored, stream, bare=bare)
+            return export.export_zip(manifest.decode(data), data, self._opening(package), stream, bare=bare)
 
     def verification(self, package: str) -> Verification:
         """How well the bytes of a package are checked."""
