@@ -524,7 +524,7 @@ def test_unknown_names_are_warned_of_once_with_the_nearest_known_name(
             },
             env_file=env_file,
         )
-    assert [record.name for record in caplog.records] == ["artifactstore.settings"] * 3
+    assert [record.name for record in caplog.records] == ["artifactstore.environment"] * 3
     assert caplog.messages == [
         "unknown setting ARTIFACTSTORE_ANON_REED (environment); did you mean ARTIFACTSTORE_ANON_READ?",
         "unknown setting ARTIFACTSTORE_DATABSE_URL (environment); did you mean ARTIFACTSTORE_DATABASE_URL?",
