@@ -32,18 +32,18 @@ class LocalBatch(Staging):
     that a clean-up can tell a dead batch from a slow one.
     """
 
+    _file_system: FileSystem  # from entering on
+
     def __init__(
         self,
         root: str,
         descriptor: int,
-        file_system: FileSystem,
         known_folders: set[str],
         *,
         keep: bool,
         damaged: frozenset[bytes],
     ) -> None:
         super().__init__(root, descriptor, -1, "", distrusted=damaged, keep=keep, known_folders=known_folders)
-        self._file_system = file_system
         self._name = ""
 
     @property
@@ -78,6 +78,7 @@ class LocalBatch(Staging):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(descriptor).st_nlink > 0:
                     self._folder = descriptor
+                    self._file_system = FileSystem(descriptor)
                     return True
             return False
         finally:
