@@ -16,7 +16,7 @@ from artifactstore.objects.staging import Staging, StagingElsewhere, make_leaf
 from artifactstore.os_errors import release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Set
     from types import TracebackType
 
 _log = logging.getLogger(__name__)
@@ -129,6 +129,12 @@ class LocalBatch(Staging):
         with translated(self._root):
             self._publish_each(wanted, set())
         return True
+
+    def forget_others(self, wanted: Set[bytes]) -> None:
+        """Leave the rest to the end of the batch; see `Batch.forget_others`."""
+        for blake3 in self._staged.keys() - wanted:
+            del self._staged[blake3]
+            del self._reserved[blake3]
 
     def publish(self) -> None:
         """Make the staged objects visible and durable; see `Batch.publish`."""
