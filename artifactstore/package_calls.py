@@ -174,7 +174,7 @@ class PackageCalls(IngestCalls):
 
         Args:
             if_changed: if this producer and subject have a finalized package of this class with exactly these
-                files, whose time is not over, return the newest one; objects that it has lost are stored again.
+                files, whose time is not over, return the newest one; what it has lost is stored again.
             selection, cache, on_progress: as in `ingest_directory`.
             expected: blake3 of files that the caller has read before, by path: what he says of them in the
                 metadata is about these very bytes.

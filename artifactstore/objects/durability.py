@@ -113,20 +113,21 @@ def sync_path(name: str, *, folder: int | None = None, directory: bool = False) 
         release(descriptor)
 
 
-def make_folders(path: str) -> None:
-    """Make a folder and what is missing above it, private, with all their names durable.
+def make_folders(path: str, *, mode: int = 0o700) -> None:
+    """Make a folder and what is missing above it, with all their names durable.
 
     Also the names that are there already: who made one may have died before the sync, or never cared.
 
     Args:
         path: absolute, without links.
+        mode: permission bits of what is made, before the umask.
     """
     parent = os.path.dirname(path)
     if path == parent or os.path.ismount(path):
         return
-    make_folders(parent)
+    make_folders(parent, mode=mode)
     try:
-        os.mkdir(path, 0o700)
+        os.mkdir(path, mode)
     except FileExistsError:
         # Nobody may sync a folder that he cannot read; whoever made it for him answers for it.
         with contextlib.suppress(PermissionError):

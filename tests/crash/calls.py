@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop.runs import write_run
 from lifecycle.harness import SECOND
-from store.harness import LARGE, SAID, START, incompressible, write_tree
+from store.harness import LARGE, SAID, START, incompressible, read_tree, write_tree
 
 from artifactstore import (
     ArtifactStoreError,
@@ -40,6 +40,7 @@ from crash.place import Place, flipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from artifactstore import Store
 
@@ -313,6 +314,24 @@ def _is_backed_up(place: Place, store: Store) -> bool:
         return replay(database, check=True).event_count == len(store.events())
     finally:
         database.close()
+
+
+def _exported(place: Place) -> Path:
+    return place.second.parent / "exports" / "2026" / "nightly"
+
+
+def _export(place: Place, store: Store) -> object:
+    return store.export_package(place.noted("kept"), _exported(place))
+
+
+def _is_exported(place: Place, store: Store) -> bool:
+    """What bears the name of an export is a whole one."""
+    if not _exported(place).exists():
+        return False
+    found = read_tree(_exported(place))
+    assert found["ARTIFACTSTORE-AUDIT/manifest.cbor"] == store.get_manifest_bytes(place.noted("kept"))
+    assert found.items() >= KEPT.items()
+    return True
 
 
 def _is_collected(place: Place, store: Store) -> bool:
@@ -618,6 +637,7 @@ CALLS: tuple[ChangingCall, ...] = (
         lambda place, store: _sent(place, store) < 0,
         lambda place, store: _session(place, store, sent=UPLOADED),
     ),
+    ChangingCall("export", _export, _is_exported),
     ChangingCall("backup", lambda place, store: store.backup(place.backup), _is_backed_up),
     ChangingCall(
         "replay", lambda _p, store: store.replay(), lambda _p, store: store.replay(check=True).identical

@@ -77,7 +77,7 @@ def broken_at_acknowledgement(recording: Recording, scratch: Path) -> list[str]:
 
 @pytest.mark.parametrize("barrier", BARRIERS)
 @pytest.mark.parametrize(
-    "row", ["init", "create", "finalize", "push", "gc", "delete orphans", "repair", "backup"]
+    "row", ["init", "create", "finalize", "push", "gc", "delete orphans", "repair", "export", "backup"]
 )
 def test_an_acknowledgement_waits_for_all_that_it_says(scratch: Path, row: str, barrier: str) -> None:
     recording = recorded(ROWS[row], scratch / "recorded", "--barrier", barrier)

@@ -11,18 +11,23 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from lifecycle.harness import DAY, MICROSECONDS, flip
 
-from artifactstore import BackendError
+from artifactstore import BackendError, acknowledged
+from artifactstore.digest import digest_pair, object_key
 from artifactstore.objects import durability
 from artifactstore.objects.durability import FileSystem
 from artifactstore.objects.local import LocalBackend
-from store.harness import SAID
+from artifactstore.objects.local_batch import LocalBatch
+from store.harness import SAID, TREE, FakeClock, read_tree, write_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from artifactstore import Store
+    from artifactstore.connection import Connection
+    from store.harness import Home
 
 
 @dataclass
@@ -122,3 +127,115 @@ def test_a_barrier_of_a_kernel_that_tells_nothing_is_not_used(
         assert FileSystem(descriptor).whole_is_cheaper(1000) is trusted
     finally:
         os.close(descriptor)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was synced, by its path, one after the other: each file and folder by itself."""
+    monkeypatch.setattr(durability, "dirty_kib", lambda: 1 << 40)
+    paths: list[str] = []
+    sync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        paths.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    return paths
+
+
+def test_the_folders_that_an_export_makes_are_durable(
+    store: Store, tree: Path, tmp_path: Path, synced: list[str]
+) -> None:
+    package = store.push(tree, **SAID).package.package_id
+    (tmp_path / "link").symlink_to(tmp_path)
+    target = tmp_path / "link" / "out" / "2026" / "nightly"
+    synced.clear()
+    store.export_package(package, target)
+    assert read_tree(target).items() >= TREE.items()
+    assert {str(tmp_path), str(tmp_path / "out"), str(tmp_path / "out" / "2026")} <= set(synced)
+
+
+@pytest.mark.parametrize("call", ["verify", "repair"])
+def test_what_is_called_whole_again_is_durable(
+    home: Home, store: Store, tree: Path, synced: list[str], call: str
+) -> None:
+    """Whoever has mended it, another repair or a person, may have died before a sync."""
+    store.push(tree, **SAID)
+    path = home.objects / object_key(digest_pair(TREE["logs/a.log"]).blake3)
+    flip(path)
+    assert store.verify(actor="scrub").failures
+    path.write_bytes(TREE["logs/a.log"])
+    synced.clear()
+    if call == "verify":
+        assert not store.verify(actor="scrub").failures
+    else:
+        assert store.repair(actor="ada").healed
+    assert {str(path), str(path.parent)} <= set(synced)
+    assert store.fsck(read=True).clean
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
+@pytest.mark.parametrize("gc_dies", [False, True], ids=["removed", "removed by a gc that died"])
+@pytest.mark.parametrize("call", ["push", "ingest_file", "ingest_directory"])
+def test_what_another_has_stored_since_a_removal_is_durable_before_it_is_named(
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    synced: list[str],
+    call: str,
+    *,
+    gc_dies: bool,
+) -> None:
+    data = b"the same bytes\n"
+    tree = write_tree(tmp_path / "new", {"same": data})
+    path = home.objects / object_key(digest_pair(data).blake3)
+    clock = FakeClock()
+    armed: list[Store] = []
+    publish, remove_all = LocalBatch.publish, LocalBackend.remove_all
+
+    def removed(backend: LocalBackend, wanted: Iterable[bytes]) -> dict[bytes, int]:
+        remove_all(backend, wanted)
+        raise Killed
+
+    def published(batch: LocalBatch) -> None:
+        publish(batch)
+        if armed:
+            other = armed.pop()
+            other.sweep(actor="cron")
+            if gc_dies:
+                with monkeypatch.context() as patched:
+                    patched.setattr(LocalBackend, "remove_all", removed)
+                    with pytest.raises(Killed):
+                        other.gc(actor="cron")
+            else:
+                assert other.gc(actor="cron").removed_count == 2
+            # Another writer has named the same bytes, and comes to the sync of their folder later.
+            path.write_bytes(data)
+            synced.clear()
+
+    def committing(connection: Connection) -> object:
+        synced.append("commit")
+        return newest(connection)
+
+    newest = acknowledged.newest
+    monkeypatch.setattr(acknowledged, "newest", committing)
+    monkeypatch.setattr(LocalBatch, "publish", published)
+    with home.open(clock=clock) as other, home.open(clock=clock) as store:
+        other.push(tree, **{**SAID, "retention_class": "transient"})
+        clock.now += 2 * DAY * MICROSECONDS
+        package = store.create_package(**SAID)
+        armed.append(other)
+        if call == "push":
+            package = store.push(tree, **SAID).package.package_id
+        elif call == "ingest_file":
+            store.ingest_file(package, "same", data, actor="ada")
+        else:
+            store.ingest_directory(package, tree, actor="ada")
+        assert armed == []
+        assert store.read_file(package, "same") == data
+    before = synced[: synced.index("commit")]
+    assert {str(path), *(str(folder) for folder in list(path.parents)[:4])} <= set(before)
