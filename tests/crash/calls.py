@@ -51,7 +51,7 @@ TREE = {
     "b/shared.log": KEPT["shared.log"],
     "empty": b"",
 }
-LARGE_SIZE = LARGE + 4097  # bytes: streamed through the ring, with a last sector that is not whole
+LARGE_SIZE = LARGE + 2 * 4096 - 1  # bytes: streamed through the ring, with a last sector that is not whole
 
 
 @dataclass(frozen=True)

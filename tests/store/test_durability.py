@@ -19,7 +19,7 @@ from artifactstore.objects import durability
 from artifactstore.objects.durability import FileSystem
 from artifactstore.objects.local import LocalBackend
 from artifactstore.objects.local_batch import LocalBatch
-from store.harness import SAID, TREE, FakeClock, read_tree, write_tree
+from store.harness import LARGE, SAID, TREE, FakeClock, incompressible, read_tree, refused, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from artifactstore import Store
     from artifactstore.connection import Connection
     from store.harness import Home
+
+SECTOR = 4096  # bytes
 
 
 @dataclass
@@ -239,3 +241,28 @@ def test_what_another_has_stored_since_a_removal_is_durable_before_it_is_named(
         assert store.read_file(package, "same") == data
     before = synced[: synced.index("commit")]
     assert {str(path), *(str(folder) for folder in list(path.parents)[:4])} <= set(before)
+
+
+@pytest.mark.parametrize("taken", [0, 1024, 2999])
+def test_a_short_write_of_the_last_bytes_is_no_success(
+    store: Store, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    sectors: list[int] = []
+    write = os.pwrite
+
+    def short(descriptor: int, data: memoryview, offset: int) -> int:
+        written = write(descriptor, data, offset)
+        if len(data) == SECTOR:
+            sectors.append(offset)
+            return taken
+        return written
+
+    package = store.create_package(**SAID)
+    monkeypatch.setattr(os, "pwrite", short)
+    large = incompressible(LARGE + 3000)
+    with refused(BackendError, "disk-full"):
+        store.ingest_file(package, "large", large, actor="ada")
+    assert sectors == [LARGE]
+    monkeypatch.undo()
+    assert store.fsck(read=True).clean
+    store.ingest_file(package, "large", large, actor="ada")
