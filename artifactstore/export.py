@@ -98,7 +98,14 @@ def export_directory(
         finally:
             release(root)
             shutil.rmtree(partial, ignore_errors=True)
-        sync_path(parent, directory=True)
+        try:
+            sync_path(parent, directory=True)
+        except OSError:
+            # Whoever is refused finds nothing there, and may try again.
+            with contextlib.suppress(OSError):
+                os.rename(target, partial)
+                shutil.rmtree(partial)
+            raise
     return ExportResult(len(manifest.files), manifest.total_size, kit)
 
 

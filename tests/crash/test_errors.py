@@ -116,8 +116,8 @@ def failing(found: Sequence[Point]) -> Iterator[FailingPoint]:
         nth = seen[point.way, point.call]
         seen[point.way, point.call] += 1
         for error in ERRORS.get(point.call, ()):
-            # A call that is interrupted or short is made again at once, so for ever would be for ever. And where
-            # locks are refused for good SQLite waits for ten seconds: one of eight such points is enough.
+            # A call that is interrupted or short is made again at once, so for ever would be for ever.
+            # And where locks are refused for good SQLite waits for ten seconds: one of eight such points.
             long = error in {errno.EINTR, SHORT} or (error == errno.ENOLCK and nth % 8)
             for lasting in (False,) if long else (False, True):
                 yield FailingPoint(
