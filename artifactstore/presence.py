@@ -52,9 +52,10 @@ def gone(
 def make_durable(backend: Backend, wanted: Sequence[tuple[bytes, int]]) -> None:
     """Make objects (blake3, size) durable that are there.
 
-    Whoever has stored them may not have synced them yet, or have died before.
+    Whoever has stored them may not have synced them yet, or have died before. What a service has answered for
+    is durable.
     """
-    if wanted:
+    if wanted and backend.folder:
         with backend.batch() as batch:
             batch.reuse(wanted)
             batch.publish()
