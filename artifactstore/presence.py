@@ -12,7 +12,7 @@ from artifactstore import codec, events
 from artifactstore.connection import fetch_one
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from artifactstore.connection import Connection
     from artifactstore.objects.backend import Backend, Batch
@@ -40,13 +40,25 @@ def gone(
         return backend.missing(
             each for each in wanted if each[0] in orphans or (removed is not None and removed(each[0]))
         )
+    doubtful: list[tuple[bytes, int]] = []
     if removed is not None:
-        wanted = list(wanted)
+        wanted = _noting(wanted, removed, doubtful)
     missing = backend.missing(wanted)
-    if removed is not None:
-        lost = set(missing)
-        make_durable(backend, [each for each in wanted if each[0] not in lost and removed(each[0])])
+    lost = set(missing)
+    make_durable(backend, [each for each in doubtful if each[0] not in lost])
     return missing
+
+
+def _noting(
+    wanted: Iterable[tuple[bytes, int]],
+    removed: Callable[[bytes], bool],
+    doubtful: list[tuple[bytes, int]],
+) -> Iterator[tuple[bytes, int]]:
+    """The same objects, of which there may be very many; those that may have been removed are noted."""
+    for each in wanted:
+        if removed(each[0]):
+            doubtful.append(each)
+        yield each
 
 
 def make_durable(backend: Backend, wanted: Sequence[tuple[bytes, int]]) -> None:
