@@ -18,7 +18,7 @@ from artifactstore.ingest import Progress
 from artifactstore.local_files import check_local_path
 from artifactstore.manifest import json_bytes
 from artifactstore.objects.backend import SMALL_FILE
-from artifactstore.objects.durability import FileSystem, side_by_side, sync_path
+from artifactstore.objects.durability import FileSystem, make_folders, side_by_side, sync_path
 from artifactstore.objects.files import write_new, write_stream
 from artifactstore.objects.local import LocalBackend
 from artifactstore.os_errors import release, translation
@@ -83,8 +83,9 @@ def export_directory(
     if os.path.lexists(target) and not (os.path.isdir(target) and not os.listdir(target)):
         raise ConflictError(f"{printable(directory)} exists and is not empty", hint="choose a new directory")
     with _translated(directory):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        partial = f"{os.path.dirname(target)}/.{os.path.basename(target)}.partial-{os.urandom(4).hex()}"
+        parent = os.path.realpath(os.path.dirname(target))
+        make_folders(parent, mode=0o777)
+        partial = f"{parent}/.{os.path.basename(target)}.partial-{os.urandom(4).hex()}"
         # Private until all is written, so that nobody can put a link in the way, whatever the umask is.
         os.mkdir(partial, 0o700)
         written = f"{partial}/export"
@@ -98,7 +99,14 @@ def export_directory(
         finally:
             release(root)
             shutil.rmtree(partial, ignore_errors=True)
-        sync_path(os.path.dirname(target), directory=True)
+        try:
+            sync_path(parent, directory=True)
+        except OSError:
+            # Whoever is refused finds nothing there, and may try again.
+            with contextlib.suppress(OSError):
+                os.rename(target, partial)
+                shutil.rmtree(partial)
+            raise
     return ExportResult(len(manifest.files), manifest.total_size, kit)
 
 

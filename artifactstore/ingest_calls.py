@@ -157,8 +157,10 @@ class IngestCalls(StoreCalls):
             idempotency = request(idempotency_key, "ingest_directory", sequence, entries.digest())
             # Asked twice, as in `ingest_file`.
             with self._database.read() as connection:
-                if _admit(connection, sequence, (entry[0] for entry in entries), idempotency) is not None:
-                    return repeated
+                first = _admit(connection, sequence, (entry[0] for entry in entries), idempotency)
+            if first is not None:
+                self._give_back(actor, backend, batch, entries, found)
+                return repeated
             batch.publish()
         with self._transaction(actor) as transaction:
             if (
@@ -329,15 +331,36 @@ class IngestCalls(StoreCalls):
         backend_id = backend.backend_id
         package = self._record_work(transaction, sequence)
         transaction.record(packages.ingested(package.package_id, entries, count, backend_id, idempotency))
-        if object_queries.failed_objects(transaction.connection, backend_id):
-            from artifactstore.lifecycle.repair import record_mended
-
-            written = ((entry[3], entry[4], entry[2]) for entry in entries)
-            record_mended(transaction, backend, written, "a new ingest")
+        self._record_mended(transaction, backend, entries)
         if retention.state_of(transaction.connection, sequence).hold_count:
             object_locks.follow_package(
                 transaction.connection, self._backends.locking(), sequence, retention=False
             )
+
+    def _record_mended(self, transaction: Transaction, backend: Backend, entries: Iterable[Entry]) -> None:
+        """Say of what was found damaged, and is written anew, that it is whole."""
+        if object_queries.failed_objects(transaction.connection, backend.backend_id):
+            from artifactstore.lifecycle.repair import record_mended
+
+            written = ((entry[3], entry[4], entry[2]) for entry in entries)
+            record_mended(transaction, backend, written, "a new ingest")
+
+    def _give_back(
+        self, actor: str, backend: Backend, batch: Batch, entries: EntryList, package: Package
+    ) -> None:
+        """Store again what a package has lost: a call that answers with it has its bytes at hand.
+
+        Args:
+            batch: holds what was not there, or was damaged, when the entries were read.
+        """
+        if entries.new_count:
+            with self._database.read() as connection:
+                sequence = package_queries.package_sequence(connection, package.package_id)
+                named = frozenset(object_locks.objects_of(connection, sequence, backend.backend_id))
+            batch.forget_others(named)
+            batch.publish()
+            with self._transaction(actor) as transaction:
+                self._record_mended(transaction, backend, (entry for entry in entries if entry[3] in named))
 
     def _record_work(self, transaction: Transaction, sequence: int) -> Package:
         """Somebody works on an open package: it is not abandoned."""

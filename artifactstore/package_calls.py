@@ -174,7 +174,7 @@ class PackageCalls(IngestCalls):
 
         Args:
             if_changed: if this producer and subject have a finalized package of this class with exactly these
-                files, whose time is not over, return the newest one.
+                files, whose time is not over, return the newest one; what it has lost is stored again.
             selection, cache, on_progress: as in `ingest_directory`.
             expected: blake3 of files that the caller has read before, by path: what he says of them in the
                 metadata is about these very bytes.
@@ -218,7 +218,9 @@ class PackageCalls(IngestCalls):
             # Asked twice: here, before anything is published, and again under the write lock.
             with self._database.read() as connection:
                 earlier = known.package(connection)
-            if earlier is None:
+            if earlier is not None:
+                self._give_back(actor, backend, batch, entries, earlier)
+            else:
                 batch.publish()
                 objects = (entry[3] for entry in entries)
                 locked_until = self._lock_early(backend, [*objects, staged.digests.blake3], duration)

@@ -13,7 +13,7 @@ from artifactstore.objects.staging import StagingElsewhere
 from artifactstore.scan import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence, Set
     from types import TracebackType
 
     from artifactstore.digest import Buffer
@@ -67,6 +67,9 @@ class Digesting:
     def restore(self, missing: Iterable[bytes]) -> bool:
         """Nothing was kept."""
         return not list(missing)
+
+    def forget_others(self, wanted: Set[bytes]) -> None:
+        """Nothing was kept."""
 
     def publish(self) -> None:
         """There is nothing to be seen."""

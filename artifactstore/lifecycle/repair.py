@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from artifactstore import events, object_queries
+from artifactstore import events, object_queries, presence
 from artifactstore.check import walk_files
 from artifactstore.connection import fetch
 from artifactstore.errors import ArtifactStoreError, BackendError, ObjectNotFoundError
@@ -88,7 +88,7 @@ def repair(
             if not _is_failed(connection, backend.backend_id, wanted.blake3):
                 continue
             if origin is not None and check(backend, wanted) is None:
-                record_repaired(transaction, backend, wanted.blake3, origin)
+                record_repaired(transaction, backend, wanted, origin)
                 healed.append(Healed(wanted.blake3, backend.backend_id, origin))
             else:
                 hurt = packages_of(connection, wanted.blake3)
@@ -97,9 +97,9 @@ def repair(
     return RepairResult(tuple(healed), tuple(unhealed))
 
 
-def record_repaired(transaction: Transaction, backend: Backend, blake3: bytes, origin: str) -> None:
+def record_repaired(transaction: Transaction, backend: Backend, wanted: StoredObject, origin: str) -> None:
     """Say of each live location of an object that its bytes are there again, and lock what was written."""
-    backend_id = backend.backend_id
+    blake3, backend_id = wanted.blake3, backend.backend_id
     drafts = [
         events.location_repaired(
             package_id, reference=reference, blake3=blake3, backend_id=backend_id, origin=origin
@@ -107,6 +107,8 @@ def record_repaired(transaction: Transaction, backend: Backend, blake3: bytes, o
         for reference, package_id in live_locations(transaction.connection, blake3, backend_id)
     ]
     if drafts:
+        # The bytes may be those of another call, which was killed before it had synced them.
+        presence.make_durable(backend, [(blake3, wanted.size)])
         transaction.record(drafts)
         object_locks.follow(transaction.connection, backend, [blake3])
 
@@ -129,7 +131,7 @@ def record_mended(
         if check(backend, wanted) is not None:
             message = f"the object blake3:{wanted.blake3.hex()} was found damaged meanwhile"
             raise BackendError(message, hint="try again: then it is written anew", retryable=True)
-        record_repaired(transaction, backend, wanted.blake3, origin)
+        record_repaired(transaction, backend, wanted, origin)
 
 
 def _failed(connection: Connection, backend_id: str) -> list[tuple[StoredObject, str]]:

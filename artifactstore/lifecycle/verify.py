@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from artifactstore import events, fields
+from artifactstore import events, fields, object_queries, presence
 from artifactstore.connection import fetch
 from artifactstore.digest import Hasher
 from artifactstore.errors import (
@@ -257,14 +257,20 @@ def run(
                     spent = True
                     break
             complete = len(checked) == len(distinct)
-            sound = [(wanted, None) for wanted, failure in checked if failure is None]
+            failed: set[bytes] = set()
+            sound = [wanted for wanted, failure in checked if failure is None]
             if sound:
                 with new_transaction() as transaction:
-                    places += _record(transaction, started, backend.backend_id, sound)
+                    failed.update(object_queries.failed_objects(transaction.connection, backend.backend_id))
+                    found = [(wanted, None) for wanted in sound if wanted.blake3 not in failed]
+                    places += _record(transaction, started, backend.backend_id, found)
             # One by one, so that writers wait no longer than it takes to read an object.
-            for wanted in [wanted for wanted, failure in checked if failure is not None]:
+            for wanted in [each for each, failure in checked if failure is not None or each.blake3 in failed]:
                 with new_transaction() as transaction:
                     failure = check(backend, wanted)
+                    if failure is None:
+                        # Whoever has mended it may have died before he had synced it.
+                        presence.make_durable(backend, [(wanted.blake3, wanted.size)])
                     recorded = _record(transaction, started, backend.backend_id, [(wanted, failure)])
                     places += recorded
                     if failure is not None and recorded:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import io
     import uuid
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
     from types import TracebackType
 
     from artifactstore.digest import Buffer, DigestPair
@@ -100,6 +100,9 @@ class Batch(Protocol):
         Returns:
             False if the batch does not have some of it.
         """
+
+    def forget_others(self, wanted: Set[bytes]) -> None:
+        """Do not publish what is staged and not among these objects: nobody will name it."""
 
     def publish(self) -> None:
         """Make everything staged so far visible under its digest, durable on return.

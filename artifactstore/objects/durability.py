@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from artifactstore.os_errors import release
 
 if TYPE_CHECKING:
+    import ctypes
     from collections.abc import Callable, Iterable
 
 # statfs magic numbers of local file systems where syncfs flushes data, metadata and the device's cache.
@@ -28,6 +30,8 @@ _SYNCFS_MAGIC = {
     0xF2F52010: "f2fs",
     0x01021994: "tmpfs",
 }
+# The first kernel whose syncfs reports what could not be written. Source: syncfs(2), "Versions".
+_SYNCFS_TELLS = (5, 8)
 # What the two ways cost, in milliseconds; only their proportions matter. syncfs also waits for what other
 # programs have left to write, a sync of each file does not. Measured by `python -m benchmarks barrier`.
 _SYNC_EACH_BASE = 1.0
@@ -37,13 +41,15 @@ _THREADS = 16
 
 
 class FileSystem:
-    """The barriers of the file system below one folder.
+    """The barriers of the file system below one folder, for one writer.
 
-    Keeps a descriptor open from the start, since the kernel reports a failed write-back only to descriptors
-    that were open when it failed.
+    The kernel reports a failed write-back once to each descriptor that was open when it failed. On a
+    descriptor that writers share, the first of them takes the error away, and the next is told that all is
+    well. So each writer needs his own.
 
     Args:
-        descriptor: of a folder on the file system; the caller keeps and closes it.
+        descriptor: of a folder on the file system, opened by this writer before his first write; he keeps and
+            closes it.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -64,7 +70,7 @@ class FileSystem:
         """Return when everything written to the file system so far is durable.
 
         Raises:
-            OSError: the kernel could not write something.
+            OSError: the kernel could not write something since the descriptor was opened.
         """
         if self._syncfs is None:
             raise OSError(errno.ENOSYS, "syncfs is not available here")
@@ -107,20 +113,21 @@ def sync_path(name: str, *, folder: int | None = None, directory: bool = False) 
         release(descriptor)
 
 
-def make_folders(path: str) -> None:
-    """Make a folder and what is missing above it, private, with all their names durable.
+def make_folders(path: str, *, mode: int = 0o700) -> None:
+    """Make a folder and what is missing above it, with all their names durable.
 
     Also the names that are there already: who made one may have died before the sync, or never cared.
 
     Args:
         path: absolute, without links.
+        mode: permission bits of what is made, before the umask.
     """
     parent = os.path.dirname(path)
     if path == parent or os.path.ismount(path):
         return
-    make_folders(parent)
+    make_folders(parent, mode=mode)
     try:
-        os.mkdir(path, 0o700)
+        os.mkdir(path, mode)
     except FileExistsError:
         # Nobody may sync a folder that he cannot read; whoever made it for him answers for it.
         with contextlib.suppress(PermissionError):
@@ -141,11 +148,11 @@ def _full_sync(descriptor: int) -> None:
 
 def _load_syncfs(descriptor: int) -> Callable[[int], None] | None:
     """The system call, or None where it is missing or not to be trusted."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or _kernel() < _SYNCFS_TELLS:
         return None
     import ctypes
 
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     # f_type is the first word of struct statfs; the rest is not read.
     buffer = (ctypes.c_long * 32)()
     if libc.fstatfs(descriptor, buffer) != 0 or (buffer[0] & 0xFFFFFFFF) not in _SYNCFS_MAGIC:
@@ -157,6 +164,18 @@ def _load_syncfs(descriptor: int) -> Callable[[int], None] | None:
             raise OSError(number, os.strerror(number))
 
     return syncfs
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _kernel() -> tuple[int, ...]:
+    """The first two numbers of the kernel's version."""
+    return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
 
 
 def dirty_kib() -> int:

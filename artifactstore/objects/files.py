@@ -90,4 +90,6 @@ def _write_at(descriptor: int, view: memoryview, offset: int, *, direct: bool) -
         # The last sector goes out padded; the file is cut to its length when the stream has ended.
         with mmap.mmap(-1, _SECTOR) as sector:
             sector[: len(view) - whole] = bytes(view[whole:])
-            os.pwrite(descriptor, sector, offset + whole)
+            if os.pwrite(descriptor, sector, offset + whole) < len(view) - whole:
+                # Direct I/O cannot go on in the midst of a sector, and a disk with room takes all of it.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -60,7 +60,6 @@ class LocalBackend:
         self.root = os.path.realpath(check_local_path(root))
         self._backend_id = backend_id
         self._descriptor: int | None = None
-        self._file_system: FileSystem | None = None
         self._known_folders: set[str] = set()
 
     @property
@@ -89,7 +88,6 @@ class LocalBackend:
                 raise _foreign(self.root, owner)
             if self._descriptor is None:
                 self._descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                self._file_system = FileSystem(self._descriptor)
 
     def _owner(self) -> str | None:
         """The store id in the marker, or None without one."""
@@ -162,7 +160,7 @@ class LocalBackend:
         named: Named | None = None,
     ) -> LocalBatch:
         """Begin to add objects; see `Backend.batch`."""
-        if self._descriptor is None or self._file_system is None:
+        if self._descriptor is None:
             raise BackendError(f"the object root {self.root} is not attached")
         # Not at the top: most commands only read, and with it come threads and rings of buffers.
         from artifactstore.objects.local_batch import LocalBatch
@@ -170,7 +168,6 @@ class LocalBackend:
         return LocalBatch(
             self.root,
             self._descriptor,
-            self._file_system,
             self._known_folders,
             keep=keep,
             damaged=damaged,
@@ -283,13 +280,17 @@ class LocalBackend:
         """
         keys = [object_key(blake3) for blake3 in wanted]
         folders = sorted({key[:12] for key in keys})
-        file_system = self._file_system
         with translated(self.root):
-            side_by_side(self._unlink, keys)
-            if file_system is not None and file_system.whole_is_cheaper(len(folders)):
-                file_system.barrier()
-            else:
-                side_by_side(self._sync_folder, folders)
+            own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._descriptor)
+            try:
+                file_system = FileSystem(own)
+                side_by_side(self._unlink, keys)
+                if file_system.whole_is_cheaper(len(folders)):
+                    file_system.barrier()
+                else:
+                    side_by_side(self._sync_folder, folders)
+            finally:
+                release(own)
         return {}
 
     def _sync_folder(self, folder: str) -> None:
@@ -331,7 +332,6 @@ class LocalBackend:
         if self._descriptor is not None:
             release(self._descriptor)
             self._descriptor = None
-            self._file_system = None
 
 
 class _Object(io.FileIO):

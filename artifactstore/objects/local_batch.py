@@ -16,7 +16,7 @@ from artifactstore.objects.staging import Staging, StagingElsewhere, make_leaf
 from artifactstore.os_errors import release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Set
     from types import TracebackType
 
 _log = logging.getLogger(__name__)
@@ -32,18 +32,18 @@ class LocalBatch(Staging):
     that a clean-up can tell a dead batch from a slow one.
     """
 
+    _file_system: FileSystem  # from entering on
+
     def __init__(
         self,
         root: str,
         descriptor: int,
-        file_system: FileSystem,
         known_folders: set[str],
         *,
         keep: bool,
         damaged: frozenset[bytes],
     ) -> None:
         super().__init__(root, descriptor, -1, "", distrusted=damaged, keep=keep, known_folders=known_folders)
-        self._file_system = file_system
         self._name = ""
 
     @property
@@ -78,6 +78,7 @@ class LocalBatch(Staging):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(descriptor).st_nlink > 0:
                     self._folder = descriptor
+                    self._file_system = FileSystem(descriptor)
                     return True
             return False
         finally:
@@ -128,6 +129,12 @@ class LocalBatch(Staging):
         with translated(self._root):
             self._publish_each(wanted, set())
         return True
+
+    def forget_others(self, wanted: Set[bytes]) -> None:
+        """Leave the rest to the end of the batch; see `Batch.forget_others`."""
+        for blake3 in self._staged.keys() - wanted:
+            del self._staged[blake3]
+            del self._reserved[blake3]
 
     def publish(self) -> None:
         """Make the staged objects visible and durable; see `Batch.publish`."""

@@ -15,7 +15,7 @@ from artifactstore.objects.backend import Staged
 from artifactstore.objects.ring import pump
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
     from types import TracebackType
     from typing import IO
 
@@ -200,6 +200,9 @@ class RemoteBatch:
             data, digests = kept
             self._service.put(object_key(digests.blake3), data, sha256=digests.sha256, replace=False)
         return True
+
+    def forget_others(self, wanted: Set[bytes]) -> None:
+        """Nothing: what is staged is stored; see `Batch.forget_others`."""
 
     def publish(self) -> None:
         """Nothing: what is staged is stored; see `Batch.publish`."""

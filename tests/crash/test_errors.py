@@ -15,7 +15,7 @@ from crash import points
 from crash.calls import CALLS, ROWS, ChangingCall, Place, check
 from crash.points import Campaign, Point, Verdict, done, judge
 from crash.tidiness import assert_tidy
-from crash.tracing import Failure, end_faults, requires_tracing
+from crash.tracing import Failure, Short, end_faults, requires_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +29,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NAME = (errno.EIO, *_FULL, errno.EROFS)
 _LOOK = (errno.EIO,)
 _BYTES_OUT = (errno.EIO, *_FULL, errno.EINTR)
+SHORT = 0  # no error, but only half of the bytes are taken
 # What each system call may answer, one line each; those that cannot fail on an open file are left out.
 ERRORS: dict[str, tuple[int, ...]] = {
     "access": _LOOK,
@@ -52,7 +53,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "openat": (errno.EIO, errno.EMFILE, errno.EINTR),
     "openat create": (*_NAME, errno.EMFILE, errno.EINTR),
     "pread64": (errno.EIO, errno.EINTR),
-    "pwrite64": _BYTES_OUT,
+    "pwrite64": (*_BYTES_OUT, SHORT),
     "read": (errno.EIO, errno.EINTR),
     "readlink": _LOOK,
     "readv": (errno.EIO, errno.EINTR),
@@ -63,7 +64,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "syncfs": _BYTES_OUT,
     "unlink": (errno.EIO, errno.EROFS),
     "unlinkat": (errno.EIO, errno.EROFS),
-    "write": _BYTES_OUT,
+    "write": (*_BYTES_OUT, SHORT),
 }
 
 
@@ -78,6 +79,7 @@ FITTING: dict[int, set[str]] = {
     errno.ENOMEM: {"backend-failed"},
     errno.ENOSPC: {"disk-full", "backend-failed"},
     errno.EROFS: {"access-denied", "backend-failed"},
+    SHORT: {"disk-full"},
 }
 # Calls of several transactions: what was done before the error stays done. The others happen or do not.
 IN_STEPS = {"init", "migrate", "sweep", "gc", "delete orphans", "verify", "repair", "copy", "replay"}
@@ -104,7 +106,7 @@ class FailingPoint(Point):
 
     def __str__(self) -> str:
         lasting = " from then on" if self.lasting else ""
-        return f"{Point.__str__(self)}: {errno.errorcode[self.errno]}{lasting}"
+        return f"{Point.__str__(self)}: {errno.errorcode.get(self.errno, 'short')}{lasting}"
 
 
 def failing(found: Sequence[Point]) -> Iterator[FailingPoint]:
@@ -114,9 +116,9 @@ def failing(found: Sequence[Point]) -> Iterator[FailingPoint]:
         nth = seen[point.way, point.call]
         seen[point.way, point.call] += 1
         for error in ERRORS.get(point.call, ()):
-            # A call that is interrupted is made again at once, so for ever would be for ever. And where
-            # locks are refused for good SQLite waits for ten seconds: one of eight such points is enough.
-            long = error == errno.EINTR or (error == errno.ENOLCK and nth % 8)
+            # A call that is interrupted or short is made again at once, so for ever would be for ever.
+            # And where locks are refused for good SQLite waits for ten seconds: one of eight such points.
+            long = error in {errno.EINTR, SHORT} or (error == errno.ENOLCK and nth % 8)
             for lasting in (False,) if long else (False, True):
                 yield FailingPoint(
                     point.row,
@@ -159,11 +161,13 @@ def fail(place: Place, point: FailingPoint) -> Verdict:
     row = ROWS[point.row]
     seen = 0
 
-    def decide(_number: int, call: str) -> Failure | None:
+    def decide(_number: int, call: str) -> Failure | Short | None:
         nonlocal seen
         seen += call == point.call
         due = seen > point.nth if point.lasting else seen == point.nth + 1
-        return Failure(point.errno) if due and call == point.call else None
+        if not due or call != point.call:
+            return None
+        return Short() if point.errno == SHORT else Failure(point.errno)
 
     ended = done(replace(place, busy_timeout=_PATIENCE), point.row, point.way, decide, attempt)
     assert ended.code == 0, "\n".join([f"the process ended with {ended.code}", *ended.said])

@@ -77,7 +77,7 @@ def broken_at_acknowledgement(recording: Recording, scratch: Path) -> list[str]:
 
 @pytest.mark.parametrize("barrier", BARRIERS)
 @pytest.mark.parametrize(
-    "row", ["init", "create", "finalize", "push", "gc", "delete orphans", "repair", "backup"]
+    "row", ["init", "create", "finalize", "push", "gc", "delete orphans", "repair", "export", "backup"]
 )
 def test_an_acknowledgement_waits_for_all_that_it_says(scratch: Path, row: str, barrier: str) -> None:
     recording = recorded(ROWS[row], scratch / "recorded", "--barrier", barrier)
@@ -91,8 +91,9 @@ def test_an_acknowledgement_waits_for_all_that_it_says(scratch: Path, row: str, 
         ("create", "write home/artifactstore.db-wal"),
         ("ingest new file", "link"),
         ("push", "rename"),
+        ("repair", "rename"),
     ],
-    ids=["folder of the store", "commit", "object", "objects of a push"],
+    ids=["folder of the store", "commit", "object", "objects of a push", "mended object"],
 )
 def test_what_a_killed_process_has_not_synced_is_made_durable_by_the_next(
     scratch: Path, row: str, last: str

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     # What to do before a call, by its number from 0 and its name: send a signal, let it fail, or nothing.
-    Decide = Callable[[int, str], "signal.Signals | Failure | None"]
+    Decide = Callable[[int, str], "signal.Signals | Failure | Short | None"]
 
 requires_tracing = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64",
@@ -100,7 +100,7 @@ _WORD = (1 << 64) - 1
 _TRACEME, _PEEKDATA, _POKEUSER, _SYSCALL, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 2, 6, 24, 0x4200, 0x420E
 _OPTIONS = 0x1 | 0x8 | 0x10 | 0x100000  # TRACESYSGOOD, TRACECLONE, TRACEEXEC, EXITKILL
 _ENTRY = 1
-_ORIG_RAX, _RAX = 15 * 8, 10 * 8  # offsets in struct user
+_ORIG_RAX, _RAX, _RDX = 15 * 8, 10 * 8, 12 * 8  # offsets in struct user
 _ALL = 0x40000000  # __WALL: threads too
 # A close that reports an error has closed; see close(2).
 _DONE_ALL_THE_SAME = "close"
@@ -130,6 +130,11 @@ class Failure:
     """The call does not happen and gives this error."""
 
     errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """The call, a `write` or `pwrite64`, takes only half of its bytes."""
 
 
 @dataclass(slots=True)
@@ -198,6 +203,7 @@ class _Tracer:
         self._threads = {child}
         self._counting = False
         self._failing: dict[int, int] = {}
+        self._shortened: dict[int, int] = {}
         self._ending = Ending()
         self._info = _Info()
 
@@ -232,6 +238,8 @@ class _Tracer:
         if info.op != _ENTRY:
             if thread in self._failing:
                 self._poke(thread, _RAX, -self._failing.pop(thread))
+            if thread in self._shortened:
+                self._poke(thread, _RDX, self._shortened.pop(thread))
             return
         if info.number in {_GETPPID, _GETPGRP}:
             self._counting = info.number == _GETPPID
@@ -244,6 +252,10 @@ class _Tracer:
             self._failing[thread] = fault.errno
             if name != _DONE_ALL_THE_SAME:
                 self._poke(thread, _ORIG_RAX, -1)
+        elif isinstance(fault, Short):
+            length = info.arguments[2]
+            self._shortened[thread] = length
+            self._poke(thread, _RDX, (length + 1) // 2)
         elif fault is not None:
             os.kill(self._child, fault)
 

@@ -283,8 +283,8 @@ DELETION: tuple[Mutant, ...] = (
         ),
         {
             "presence.py": """
--return backend.missing(wanted)
-+return []
+-missing = backend.missing(wanted)
++missing: list[bytes] = []
 """,
         },
     ),

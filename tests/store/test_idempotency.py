@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from lifecycle.harness import flip, truncate
 
 from artifactstore import ConflictError, InvalidInputError, StateError
+from artifactstore.digest import digest_pair, object_key
 from store.harness import SAID, TREE, refused, write_tree
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from artifactstore import Store
     from store.doors import Door
@@ -142,3 +145,40 @@ def test_keys_survive_replay(store: Store, home: Home, tree: Path) -> None:
     store.replay()
     with home.unchanged():
         assert store.push(tree, **SAID, idempotency_key=KEY).package == first.package
+
+
+REPEATED: dict[str, Callable[[Store, Path], object]] = {
+    "push of what is there": lambda store, tree: (
+        store.push(tree, **SAID, cache=False, if_changed=True).package
+    ),
+    "push with a key": lambda store, tree: store.push(tree, **SAID, cache=False, idempotency_key=KEY).package,
+    "directory with a key": lambda store, tree: (
+        store.ingest_directory(
+            store.create_package(**SAID, idempotency_key="package"),
+            tree,
+            actor="ada",
+            cache=False,
+            idempotency_key=KEY,
+        ).file_count
+    ),
+}
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "too short": truncate,
+    "other bytes": flip,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("call", REPEATED)
+def test_a_call_that_makes_nothing_new_gives_back_what_was_lost(
+    home: Home, store: Store, tree: Path, call: str, damage: str
+) -> None:
+    first = REPEATED[call](store, tree)
+    DAMAGE[damage](home.objects / object_key(digest_pair(TREE["logs/a.log"]).blake3))
+    if damage == "other bytes":
+        assert store.verify(actor="scrub").failures
+    assert REPEATED[call](store, tree) == first
+    assert store.fsck(read=True).clean
+    with home.unchanged():
+        assert REPEATED[call](store, tree) == first
