@@ -58,6 +58,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "readv": (errno.EIO, errno.EINTR),
     "rename": _NAME,
     "renameat": _NAME,
+    "renameat2": _NAME,
     "rmdir": (errno.EIO, errno.EROFS),
     "stat": _LOOK,
     "syncfs": _BYTES_OUT,
