@@ -35,6 +35,7 @@ _BATCH = "objects/local_batch.py"
 _INGEST = "ingest_calls.py"
 _PACKAGES = "package_calls.py"
 _DATABASE = "database.py"
+_CONNECTION = "connection.py"
 _GC = "lifecycle/gc.py"
 _STAGING = "objects/staging.py"
 
@@ -44,6 +45,7 @@ _CUT = "crash/test_power_loss.py::test_a_power_cut_loses_nothing_acknowledged"
 _KILL_POINTS = "crash/test_kill_points.py::test_killed_before_each_system_call"
 _ERRORS = "crash/test_errors.py::test_an_error_at_each_system_call"
 _INTERLEAVINGS = "crash/test_interleavings.py::test_every_interleaving_of_two_calls"
+_TOKENS = "httpapi/test_access.py::test_every_token_is_compared_in_constant_time_whichever_is_the_right_one"
 
 SYNCS: tuple[Mutant, ...] = (
     Mutant(
@@ -124,7 +126,7 @@ SYNCS: tuple[Mutant, ...] = (
         "SQLite runs with synchronous=NORMAL",
         (f"{_ACKNOWLEDGED}[create-whole]",),
         {
-            _DATABASE: """
+            _CONNECTION: """
 -connection.pragma("synchronous", "FULL")
 +connection.pragma("synchronous", "NORMAL")
 """,
@@ -290,4 +292,17 @@ DELETION: tuple[Mutant, ...] = (
     ),
 )
 
-MUTANTS = (*SYNCS, *ORDER, *ERRORS, *DELETION)
+ACCESS: tuple[Mutant, ...] = (
+    Mutant(
+        "a token is compared with ==",
+        (_TOKENS,),
+        {
+            "httpapi/access.py": """
+-if hmac.compare_digest(known, digest):
++if known == digest:
+""",
+        },
+    ),
+)
+
+MUTANTS = (*SYNCS, *ORDER, *ERRORS, *DELETION, *ACCESS)
