@@ -83,7 +83,8 @@ FITTING: dict[int, set[str]] = {
 # Calls of several transactions: what was done before the error stays done. The others happen or do not.
 IN_STEPS = {"init", "migrate", "sweep", "gc", "delete orphans", "verify", "repair", "copy", "replay"}
 # What came of an upload stays, so that it can go on; its bytes are none of the log's.
-IN_STEPS |= {"upload begun", "upload part", "upload cancelled"}
+IN_STEPS |= {"upload begun", "upload part", "upload begun anew", "upload cancelled", "uploads expired"}
+IN_STEPS |= {"adopt", "repair from a directory", "replay of wrong views", "sweep of what is abandoned"}
 _PATIENCE = 0.2  # seconds; an injected refusal of a lock is not waited for
 
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = requires_strace
 
-# Done again after a kill it finds nothing to delete, says so and syncs nothing: what the dead process had
-# deleted may come back, an orphan as before.
-UNDONE = {"delete orphans"}
+# Done again after a kill they find nothing to delete, say so and sync nothing: what the dead process had
+# deleted may come back, an orphan or an upload session as before.
+UNDONE = {"delete orphans", "upload cancelled", "uploads expired"}
 
 
 @dataclass
