@@ -668,7 +668,7 @@ CALLS: tuple[ChangingCall, ...] = (
     ChangingCall(
         "uploads expired",
         lambda _p, store: store.uploads().remove_expired(),
-        lambda place, _s: not any(place.uploads.iterdir()),
+        lambda place, _s: not any(place.uploads.glob("*.json")),
         lambda place, store: _session(place, store, sent=UPLOADED),
         days=2,
     ),

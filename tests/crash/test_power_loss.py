@@ -73,8 +73,12 @@ def some(choices: Iterable[str], drill: Drill) -> list[str]:
 
 def broken_at_acknowledgement(recording: Recording, scratch: Path) -> list[str]:
     """What a cut breaks that comes right after the acknowledgement."""
-    moment = recording.acknowledged_at()
-    points = [point for point in recording.points() if point[0] == moment]
+    return broken_at(recording, recording.acknowledged_at(), scratch)
+
+
+def broken_at(recording: Recording, cut: int, scratch: Path) -> list[str]:
+    """What a cut breaks that comes after so many steps, however it ends."""
+    points = [point for point in recording.points() if point[0] == cut]
     found = (violation(recording, left, scratch / "left") for left in recording.left(points))
     return [each for each in found if each is not None]
 
@@ -86,6 +90,15 @@ def broken_at_acknowledgement(recording: Recording, scratch: Path) -> list[str]:
 def test_an_acknowledgement_waits_for_all_that_it_says(scratch: Path, row: str, barrier: str) -> None:
     recording = recorded(ROWS[row], scratch / "recorded", "--barrier", barrier)
     assert broken_at_acknowledgement(recording, scratch) == []
+
+
+@pytest.mark.parametrize("barrier", BARRIERS)
+@pytest.mark.parametrize("row", ["ingest new file", "push"])
+def test_an_object_that_has_its_name_has_its_bytes(scratch: Path, row: str, barrier: str) -> None:
+    """Whoever stores the same bytes again after a cut finds the name, and does not write them again."""
+    recording = recorded(ROWS[row], scratch / "recorded", "--barrier", barrier)
+    named = [cut for cut, step in enumerate(recording.steps, 1) if step.call.startswith(("link", "rename"))]
+    assert broken_at(recording, named[-1], scratch) == []
 
 
 @pytest.mark.parametrize(
