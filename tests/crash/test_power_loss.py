@@ -16,7 +16,7 @@ from crash.power_cuts import AT_STAKE, Recording, recorded, recorded_again, viol
 from crash.recorder import requires_strace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from crash.report import Drill
@@ -71,16 +71,17 @@ def some(choices: Iterable[str], drill: Drill) -> list[str]:
     return drill.sample(list(choices), at_most=1)
 
 
+def broken_at(recording: Recording, cuts: Collection[int], scratch: Path, outcome: str = "") -> list[str]:
+    """What is broken by cuts after so many steps, if they end in this way; in any if none is given."""
+    points = [point for point in recording.points() if point[0] in cuts]
+    disks = (left for left in recording.left(points) if f"; {outcome}" in left.story)
+    found = (violation(recording, left, scratch / "left") for left in disks)
+    return [each for each in found if each is not None]
+
+
 def broken_at_acknowledgement(recording: Recording, scratch: Path) -> list[str]:
     """What a cut breaks that comes right after the acknowledgement."""
-    return broken_at(recording, recording.acknowledged_at(), scratch)
-
-
-def broken_at(recording: Recording, cut: int, scratch: Path) -> list[str]:
-    """What a cut breaks that comes after so many steps, however it ends."""
-    points = [point for point in recording.points() if point[0] == cut]
-    found = (violation(recording, left, scratch / "left") for left in recording.left(points))
-    return [each for each in found if each is not None]
+    return broken_at(recording, [recording.acknowledged_at()], scratch)
 
 
 @pytest.mark.parametrize("barrier", BARRIERS)
@@ -98,7 +99,8 @@ def test_an_object_that_has_its_name_has_its_bytes(scratch: Path, row: str, barr
     """Whoever stores the same bytes again after a cut finds the name, and does not write them again."""
     recording = recorded(ROWS[row], scratch / "recorded", "--barrier", barrier)
     named = [cut for cut, step in enumerate(recording.steps, 1) if step.call.startswith(("link", "rename"))]
-    assert broken_at(recording, named[-1], scratch) == []
+    assert named
+    assert broken_at(recording, named, scratch, "names with") == []
 
 
 @pytest.mark.parametrize(

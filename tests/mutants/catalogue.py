@@ -41,6 +41,7 @@ _STAGING = "objects/staging.py"
 
 _ACKNOWLEDGED = "crash/test_power_loss.py::test_an_acknowledgement_waits_for_all_that_it_says"
 _KILLED = "crash/test_power_loss.py::test_what_a_killed_process_has_not_synced_is_made_durable_by_the_next"
+_NAMED = "crash/test_power_loss.py::test_an_object_that_has_its_name_has_its_bytes"
 _CUT = "crash/test_power_loss.py::test_a_power_cut_loses_nothing_acknowledged"
 _KILL_POINTS = "crash/test_kill_points.py::test_killed_before_each_system_call"
 _ERRORS = "crash/test_errors.py::test_an_error_at_each_system_call"
@@ -77,7 +78,7 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "no barrier before objects get their names",
-        (f"{_CUT}[push]",),
+        (f"{_NAMED}[push-whole]", f"{_CUT}[push]"),
         {
             _BATCH: """
 -self._file_system.barrier()
@@ -151,7 +152,7 @@ SYNCS: tuple[Mutant, ...] = (
 ORDER: tuple[Mutant, ...] = (
     Mutant(
         "objects are written in place",
-        (f"{_CUT}[push]",),
+        (f"{_NAMED}[push-whole]", f"{_CUT}[push]"),
         {
             _STAGING: """
  with translated(self._root):
@@ -165,7 +166,7 @@ ORDER: tuple[Mutant, ...] = (
 """,
             _BATCH: """
 -os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
-+self._keep and os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
++(self._keep or replace) and os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
 """,
         },
     ),
