@@ -156,6 +156,14 @@ def test_an_error_at_each_system_call(drill: Drill, campaign: Campaign, row: Cha
     judge(drill, "errors of system calls", campaign.verdicts(chosen, fail))
 
 
+@pytest.mark.parametrize("row", [ROWS["ingest new file"], ROWS["push"]], ids=lambda row: row.name)
+def test_an_error_of_each_sync_is_told(drill: Drill, campaign: Campaign, row: ChangingCall) -> None:
+    """Whatever the sample."""
+    found = failing(campaign.points(row))
+    chosen = [each for each in found if each.of_the_promise and each.errno == errno.EIO and not each.lasting]
+    judge(drill, "errors of system calls", campaign.verdicts(chosen, fail))
+
+
 def fail(place: Place, point: FailingPoint) -> Verdict:
     """Let the call fail at the point; look, do it again with the same store and with another, look again."""
     row = ROWS[point.row]
