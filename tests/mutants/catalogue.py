@@ -45,6 +45,7 @@ _NAMED = "crash/test_power_loss.py::test_an_object_that_has_its_name_has_its_byt
 _KILL_POINTS = "crash/test_kill_points.py::test_killed_before_each_system_call"
 _SYNC_ERRORS = "crash/test_errors.py::test_an_error_of_each_sync_is_told"
 _INTERLEAVINGS = "crash/test_interleavings.py::test_every_interleaving_of_two_calls"
+_CHOSEN = "crash/test_interleavings.py::test_chosen_interleavings"
 _TOKENS = "httpapi/test_access.py::test_every_token_is_compared_in_constant_time_whichever_is_the_right_one"
 
 SYNCS: tuple[Mutant, ...] = (
@@ -287,4 +288,33 @@ ACCESS: tuple[Mutant, ...] = (
     ),
 )
 
-MUTANTS = (*SYNCS, *ORDER, *ERRORS, *DELETION, *ACCESS)
+UPLOADS: tuple[Mutant, ...] = (
+    Mutant(
+        "a lock on a file that was removed holds an upload",
+        (f"{_CHOSEN}[append x cancel and begin anew, empty upload]",),
+        {
+            "upload_files.py": """
+-if os.fstat(descriptor).st_nlink:
+-    yield descriptor
+-    return
++yield descriptor
++return
+""",
+        },
+    ),
+    Mutant(
+        "a sweep of uploads does not look again under the lock",
+        (f"{_CHOSEN}[append x expiry, upload about to expire]",),
+        {
+            "uploads.py": """
+-if self._is_over(upload_id, now):
+-    self._files.remove(upload_id)
+-    removed += 1
++self._files.remove(upload_id)
++removed += 1
+""",
+        },
+    ),
+)
+
+MUTANTS = (*SYNCS, *ORDER, *ERRORS, *DELETION, *UPLOADS, *ACCESS)
