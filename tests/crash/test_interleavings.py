@@ -54,6 +54,12 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     # A gc dies in the removal beside an ingest, which costs bytes in simpler protocols.
     ("push x gc, expired", Schedule(0, ("begin", UNLINKS, 0, 2, 0), dies=True)),
     ("ingest of files x gc, expired", Schedule(0, (PLACES, "commit", "begin", "commit", 0), dies=True)),
+    # Whoever holds the bytes, or the package, comes in between what a gc has seen and what it does.
+    ("push x gc, expired", Schedule(1, (UNLINKS, END))),
+    ("hold x gc, expired", Schedule(1, ("begin", END))),
+    # And a gc between what an ingest has seen and what it names.
+    ("push x gc, expired", Schedule(0, ("begin", END))),
+    ("ingest of files x gc, expired", Schedule(0, (PLACES, END))),
     # From here on each lost something once, or accused somebody without reason.
     # A clean-up removes, or has locked, the staging folder that was made a moment ago.
     ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", END))),

@@ -118,7 +118,9 @@ def test_what_a_killed_process_has_not_synced_is_made_durable_by_the_next(
 ) -> None:
     first = recorded(ROWS[row], scratch / "first", "--barrier", "each")
     done = first.steps[: first.acknowledged_at() - 1]
-    killed = max(number for number, step in enumerate(done, 1) if f"{step.call} ".startswith(f"{last} "))
+    # What is remembered of files that were read is of no promise.
+    steps = {number: step.call for number, step in enumerate(done, 1) if ".seen/" not in step.call}
+    killed = max(number for number, call in steps.items() if f"{call} ".startswith(f"{last} "))
     again = recorded_again(first, first.disk_at(killed), scratch / "again", "--barrier", "each")
     assert broken_at_acknowledgement(again, scratch) == []
 

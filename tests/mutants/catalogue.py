@@ -42,9 +42,8 @@ _STAGING = "objects/staging.py"
 _ACKNOWLEDGED = "crash/test_power_loss.py::test_an_acknowledgement_waits_for_all_that_it_says"
 _KILLED = "crash/test_power_loss.py::test_what_a_killed_process_has_not_synced_is_made_durable_by_the_next"
 _NAMED = "crash/test_power_loss.py::test_an_object_that_has_its_name_has_its_bytes"
-_KILL_POINTS = "crash/test_kill_points.py::test_killed_before_each_system_call"
+_TURNING_POINTS = "crash/test_kill_points.py::test_killed_at_each_turning_point"
 _SYNC_ERRORS = "crash/test_errors.py::test_an_error_of_each_sync_is_told"
-_INTERLEAVINGS = "crash/test_interleavings.py::test_every_interleaving_of_two_calls"
 _CHOSEN = "crash/test_interleavings.py::test_chosen_interleavings"
 _TOKENS = "httpapi/test_access.py::test_every_token_is_compared_in_constant_time_whichever_is_the_right_one"
 
@@ -160,7 +159,7 @@ ORDER: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the event comes before the object",
-        (f"{_KILL_POINTS}[ingest new file]",),
+        (f"{_TURNING_POINTS}[ingest new file]",),
         {
             _INGEST: """
 -batch.publish()
@@ -182,7 +181,7 @@ ORDER: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the schema is made in two transactions",
-        (f"{_KILL_POINTS}[init]",),
+        (f"{_TURNING_POINTS}[init]",),
         {
             _DATABASE: """
 +connection.execute("COMMIT; BEGIN IMMEDIATE")
@@ -217,7 +216,7 @@ ERRORS: tuple[Mutant, ...] = (
 DELETION: tuple[Mutant, ...] = (
     Mutant(
         "gc chooses objects under the lock and removes them without it",
-        (f"{_INTERLEAVINGS}[push x gc, expired]",),
+        (_CHOSEN,),
         {
             _GC: """
 -    locked = {
@@ -252,7 +251,7 @@ DELETION: tuple[Mutant, ...] = (
     ),
     Mutant(
         "gc does not look again for holds when it deletes",
-        (f"{_INTERLEAVINGS}[hold x gc, expired]",),
+        (_CHOSEN,),
         {
             _GC: """
 -collected = state is not None and retention.may_be_collected(state, now())
@@ -262,10 +261,7 @@ DELETION: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an ingest does not look for its objects under the lock",
-        (
-            f"{_INTERLEAVINGS}[push x gc, expired]",
-            f"{_INTERLEAVINGS}[ingest of files x gc, expired]",
-        ),
+        (_CHOSEN,),
         {
             "presence.py": """
 -return backend.missing(wanted)
@@ -291,7 +287,7 @@ ACCESS: tuple[Mutant, ...] = (
 UPLOADS: tuple[Mutant, ...] = (
     Mutant(
         "a lock on a file that was removed holds an upload",
-        (f"{_CHOSEN}[append x cancel and begin anew, empty upload]",),
+        (_CHOSEN,),
         {
             "upload_files.py": """
 -if os.fstat(descriptor).st_nlink:
@@ -304,7 +300,7 @@ UPLOADS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a sweep of uploads does not look again under the lock",
-        (f"{_CHOSEN}[append x expiry, upload about to expire]",),
+        (_CHOSEN,),
         {
             "uploads.py": """
 -if self._is_over(upload_id, now):
