@@ -20,7 +20,7 @@ from artifactstore import acknowledged, forks, schema
 from artifactstore.connection import FLAGS, Connection, connect, is_reusable, transaction
 from artifactstore.errors import AccessError, BackendError, IntegrityError, StateError, StoreNotFoundError
 from artifactstore.group_commit import Write
-from artifactstore.local_files import check_local_path
+from artifactstore.local_files import check_local_path, check_name_is_free, rename_new
 from artifactstore.objects.durability import make_folders, sync_path
 from artifactstore.os_errors import release, translation
 from artifactstore.sqlite_errors import Translating
@@ -314,12 +314,13 @@ class Database:
         """Copy the whole database with SQLite's own backup, durable on return; readers and writers go on.
 
         Args:
-            path: a new file in a real folder; it must not exist.
+            path: a new file in a real folder.
             examine: looks at the finished copy, at another path, before it gets its name; may refuse it.
+        Raises:
+            ConflictError: something has the name, perhaps only since the copy began.
         Crash: leaves `<path>.<random>.partial`, never half a backup under its name.
         """
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        check_name_is_free(path)
         partial = f"{path}.{os.urandom(4).hex()}{PARTIAL}"
         with Translating(path), self._at_work():
             self._refuse_closed()
@@ -328,7 +329,7 @@ class Database:
                 self._copy_to(partial, path)
                 if examine is not None:
                     examine(partial)
-                os.rename(partial, path)
+                rename_new(partial, path)
             finally:
                 remove_partial(partial)
             try:

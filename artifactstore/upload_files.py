@@ -53,6 +53,8 @@ class Upload:
 class UploadFiles:
     """The folder of sessions: `<id>.json` is the state of one, `<id>.part` its bytes and its lock.
 
+    A state is made, changed and removed by the holder of the lock alone.
+
     Args:
         folder: need not exist while there is no session.
     """
@@ -69,6 +71,10 @@ class UploadFiles:
     def count(self) -> int:
         """How many sessions there are, those that are over among them."""
         return sum(name.endswith(_STATE) for name in self.names())
+
+    def has_state(self, upload_id: str) -> bool:
+        """Whether there is a session of this id, even one that cannot be read."""
+        return os.path.lexists(self._state(upload_id))
 
     def read(self, upload_id: str) -> Upload | None:
         """A session, or None if there is none of this id."""
@@ -114,16 +120,20 @@ class UploadFiles:
             ConflictError: another one has it.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self.part(upload_id), flags, 0o600)
-        try:
+        while True:
+            descriptor = os.open(self.part(upload_id), flags, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                message = "another request is working on this upload"
-                raise ConflictError(message, hint="wait for it", code="upload-busy") from None
-            yield descriptor
-        finally:
-            release(descriptor)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    message = "another request is working on this upload"
+                    raise ConflictError(message, hint="wait for it", code="upload-busy") from None
+                # If the one before has removed the file, the lock on it keeps nobody out.
+                if os.fstat(descriptor).st_nlink:
+                    yield descriptor
+                    return
+            finally:
+                release(descriptor)
 
     def remove(self, upload_id: str) -> None:
         """Remove a session, durably."""

@@ -79,7 +79,7 @@ class Uploads:
         Raises:
             InvalidInputError: a path, a media type or a size breaks a rule.
             DuplicateRelativePathError, StateError, NotFoundError: the package could not take the file.
-            ConflictError: the key was used with other arguments.
+            ConflictError: the key was used with other arguments, or another request of the same key is at it.
             StateError: too many sessions are open.
         """
         check_relative_path(relative_path)
@@ -102,13 +102,17 @@ class Uploads:
             now + self._lifetime * 1_000_000,
             None,
         )
-        with contextlib.suppress(NotFoundError):
-            return self._same(self.get(upload.upload_id, owner=owner), upload)
+        with self._files.translated(), contextlib.suppress(NotFoundError):
+            return self._same(upload)
         upload = replace(upload, package_id=self._store.check_new_file(package, relative_path).package_id)
         with self._files.translated():
             self._make_room(now)
             make_folders(self._files.folder)
-            self._files.save(upload)
+            with self._files.locked(upload.upload_id):
+                # Once more: a quicker request of the same key may have begun it, and gone on with it.
+                with contextlib.suppress(NotFoundError):
+                    return self._same(upload)
+                self._files.save(upload)
         return upload
 
     def get(self, upload_id: str, *, owner: str) -> Upload:
@@ -233,7 +237,13 @@ class Uploads:
 
     # What the calls above are made of
 
-    def _same(self, first: Upload, again: Upload) -> Upload:
+    def _same(self, again: Upload) -> Upload:
+        """The session that a request of the same key has begun.
+
+        Raises:
+            NotFoundError: none has.
+        """
+        first = self._load(again.upload_id, again.owner)
         arguments = ("relative_path", "media_type", "executable", "expected_size", "expected_digest")
         if any(getattr(first, name) != getattr(again, name) for name in arguments) or not (
             first.package_id.replace("-", "").startswith(again.package_id.replace("-", "").lower())
@@ -243,6 +253,8 @@ class Uploads:
                 hint="use a new key for a new request",
                 code="idempotency-conflict",
             )
+        # Whoever began it may have died before its name was durable.
+        self._files.sync()
         return first
 
     def _make_room(self, now: int) -> None:
@@ -254,24 +266,28 @@ class Uploads:
                 raise StateError("there are too many uploads", hint=hint, code="too-many-uploads")
 
     def _sweep(self, now: int) -> int:
-        names = self._files.names()
         removed = 0
-        for name in names:
-            path = os.path.join(self._files.folder, name)
+        for name in self._files.names():
+            upload_id, _, kind = name.partition(".")
             with contextlib.suppress(FileNotFoundError, ConflictError):
-                upload_id, _, kind = name.partition(".")
-                if kind == "json":
-                    upload = self._files.read(upload_id)
-                    over = upload is None or upload.expires_at < now
-                else:
-                    over = f"{upload_id}.json" not in names and self._is_old(path, now)
-                if kind.endswith(".new") and self._is_old(path, now):
-                    os.unlink(path)
-                elif over and is_id(upload_id):
+                if kind.endswith(".new"):
+                    path = os.path.join(self._files.folder, name)
+                    if self._is_old(path, now):
+                        os.unlink(path)
+                elif is_id(upload_id) and self._is_over(upload_id, now):
                     with self._files.locked(upload_id):
-                        self._files.remove(upload_id)
-                    removed += 1
+                        # Once more: a request may have gone on with it.
+                        if self._is_over(upload_id, now):
+                            self._files.remove(upload_id)
+                            removed += 1
         return removed
+
+    def _is_over(self, upload_id: str, now: int) -> bool:
+        """Whether nobody can go on with a session, or with bytes that have none."""
+        if not self._files.has_state(upload_id):
+            return self._is_old(self._files.part(upload_id), now)
+        upload = self._files.read(upload_id)
+        return upload is None or upload.expires_at < now
 
     def _is_old(self, path: str, now: int) -> bool:
         return os.lstat(path).st_mtime < now / 1_000_000 - self._lifetime

@@ -168,7 +168,7 @@ class Uploads:
             fields = {"Content-Type": "application/octet-stream", "Upload-Offset": str(offset)}
             request = Request("PATCH", target("uploads", session), fields, body, repeatable=False)
             try:
-                self._when_free(request)
+                self._when_free(partial(self._transport.document, request))
             except (BackendError, ConflictError) as error:
                 # What came before a break stays.
                 if not (is_unreachable(error) or isinstance(error, ConflictError)) or not pauses:
@@ -181,23 +181,27 @@ class Uploads:
         waits = size / COMPLETED
         place = target("uploads", session, "complete")
         completion = Request("POST", place, changing(self._actor, None), waits=waits)
-        return self._file(entry, self._when_free(completion))
+        return self._file(entry, self._when_free(partial(self._transport.document, completion), waits=waits))
 
-    def _when_free(self, request: Request) -> Any:
+    def _when_free(self, ask: Callable[[], Any], *, waits: float = 0.0) -> Any:
         """The answer to a request to a session, in whose way an earlier one may be that still runs.
 
         The earlier one may be the same, whose answer did not come in time or was lost on the way: the time
         that it is given begins only when the server says that it is still at work.
+
+        Args:
+            ask: sends the request.
+            waits: seconds that the server may take beyond the usual.
         """
         until: float | None = None
         pause = _LOOK
         while True:
             try:
-                return self._transport.document(request)
+                return ask()
             except ConflictError as error:
                 now = self._clock()
                 if until is None:
-                    until = now + _OUTLASTED + request.waits
+                    until = now + _OUTLASTED + waits
                 if error.code != "upload-busy" or now > until:
                     raise
             time.sleep(pause)
@@ -213,7 +217,8 @@ class Uploads:
             "expected_size": size,
             "expected_digest": f"blake3:{blake3.hex()}",
         }
-        document = self._transport.send("POST", target("uploads"), wanted, changing(self._actor, key))
+        fields = changing(self._actor, key)
+        document = self._when_free(partial(self._transport.send, "POST", target("uploads"), wanted, fields))
         session = document.get("upload_id") if isinstance(document, dict) else None
         if not isinstance(session, str):
             raise self._transport.foreign("it names no upload session")

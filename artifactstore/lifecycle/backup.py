@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactstore.database import Database
-from artifactstore.errors import ConflictError, IntegrityError, InvalidInputError
+from artifactstore.errors import IntegrityError, InvalidInputError
 from artifactstore.lifecycle import inspection
 from artifactstore.local_files import check_local_path
 from artifactstore.paths import printable
@@ -49,11 +49,7 @@ def backup(database: Database, path: str) -> BackupResult:
         count = _event_count(database, copy, last)
         results.append(BackupResult(target, os.stat(copy).st_size, count))
 
-    try:
-        database.backup(target, examine=examine)
-    except FileExistsError as error:
-        message = f"{printable(path)} exists already"
-        raise ConflictError(message, hint="choose a new name, or remove it") from error
+    database.backup(target, examine=examine)
     return results[0]
 
 

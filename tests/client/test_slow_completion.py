@@ -144,3 +144,16 @@ def test_a_completion_that_never_ends_is_given_up() -> None:
         refused(ConflictError, "upload-busy"),
     ):
         sent(uploads)
+
+
+def test_an_upload_that_another_request_just_begins_is_waited_for() -> None:
+    """The first answer did not come in time, and its request is still at it."""
+
+    def beginning(caller: Caller) -> None:
+        caller.read_request()
+        caller.say(BUSY)
+        completing(caller)
+        caller.say(DONE)
+
+    with rude(beginning) as server, uploads_to(server) as uploads:
+        assert sent(uploads) == FILE

@@ -23,6 +23,7 @@ from artifactstore import (
     Digest,
     LinkageRequest,
     NotFoundError,
+    Store,
     events,
 )
 from artifactstore.database import Database
@@ -41,8 +42,6 @@ from crash.place import Place, flipped
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from artifactstore import Store
 
 KEPT = {"kept/report.txt": b"acknowledged before the fault\n", "shared.log": b"the same bytes\n" * 50}
 TREE = {
@@ -65,6 +64,7 @@ class ChangingCall:
         happened: whether all of its effect is there; false means that none of it is visible.
         creates: the call makes the store itself: there is none before.
         days: how far the clock is moved before the call.
+        idempotent: who does not know whether it happened does not look first, but simply calls again.
     """
 
     name: str
@@ -73,6 +73,7 @@ class ChangingCall:
     prepare: Callable[[Place, Store], object] = lambda _place, _store: None
     creates: bool = False
     days: float = 0
+    idempotent: bool = False
 
     def set_up(self, place: Place) -> None:
         """Make everything that must be there before the call."""
@@ -118,7 +119,7 @@ class ChangingCall:
 
     def finish(self, place: Place, store: Store, acknowledge: Callable[[], object] = lambda: None) -> None:
         """The same with a store that is open."""
-        if not self.happened(place, store):
+        if self.idempotent or not self.happened(place, store):
             self.call(place, store)
         acknowledge()
         assert self.happened(place, store), f"{self.name} was done again and has not happened"
@@ -191,6 +192,24 @@ def _eligible(place: Place, store: Store) -> None:
         later.sweep(actor="cron")
 
 
+def _of_another(place: Place, _store: Store) -> None:
+    """Another store has taken over the second backend, which holds nothing."""
+    other = place.root / "another"
+    with Store.open(
+        other / "artifactstore.db", other / "storage", further=place.backends(), create=True
+    ) as another:
+        another.adopt_backend(SECOND)
+
+
+def _wrong_views(place: Place, store: Store) -> None:
+    """Views that are not what the log says."""
+    store.close()
+    place.home.tamper(
+        "UPDATE artifact_packages SET created_by = 'somebody'",
+        "DELETE FROM artifact_files WHERE relative_path = 'shared.log'",
+    )
+
+
 def _orphaned(place: Place, store: Store) -> None:
     place.put(b"nobody's", b"nobody's")
 
@@ -222,6 +241,16 @@ def _is_mended(place: Place, store: Store) -> bool:
         store.verification(place.noted("package")).failed_count == 0
         and place.stored(TREE["a/new.json"]) == TREE["a/new.json"]
     )
+
+
+def _to_repair_from_a_directory(place: Place, store: Store) -> None:
+    _damaged(place, store)
+    assert store.verify(actor="scrub").failures
+
+
+def _repair_from_a_directory(place: Place, store: Store) -> None:
+    if store.repair(actor="ada", directory=place.tree).unhealed:
+        raise BackendError("as above")
 
 
 def _is_old(place: Place, store: Store) -> None:
@@ -335,10 +364,11 @@ def _is_exported(place: Place, store: Store) -> bool:
 
 
 def _is_collected(place: Place, store: Store) -> bool:
+    own = set(TREE.values()) - set(KEPT.values())
     return (
         _status(place, store) == "garbage_collected"
-        and _logged(store, events.OBJECT_DELETED) > 0
-        and place.stored(TREE["a/new.json"]) is None
+        and _logged(store, events.OBJECT_DELETED) == len(own) + 1  # with the manifest
+        and all(place.stored(data) is None for data in own)
     )
 
 
@@ -483,6 +513,15 @@ class MigrationCall(ChangingCall):
         super().again(place)
 
 
+@dataclass(frozen=True)
+class MendingCall(ChangingCall):
+    """A call that mends what everybody trips over: where it may not have happened it is made first."""
+
+    def reopen(self, place: Place) -> None:
+        with place.open() as store:
+            self.call(place, store)
+
+
 CALLS: tuple[ChangingCall, ...] = (
     ChangingCall("init", lambda _p, _s: None, lambda _p, store: store.health().status == "ok", creates=True),
     MigrationCall("migrate", _migrate, lambda _p, store: store.health().status == "ok", _is_old),
@@ -580,6 +619,13 @@ CALLS: tuple[ChangingCall, ...] = (
         days=2,
     ),
     ChangingCall(
+        "sweep of what is abandoned",
+        lambda _p, store: store.sweep(actor="cron", mark_abandoned=True, abandoned_after=86_400),
+        _has_history("eligible"),
+        _package,
+        days=2,
+    ),
+    ChangingCall(
         "gc",
         lambda _p, store: store.gc(actor="cron"),
         _is_collected,
@@ -610,6 +656,19 @@ CALLS: tuple[ChangingCall, ...] = (
         _repairable,
     ),
     ChangingCall(
+        "repair from a directory",
+        _repair_from_a_directory,
+        _is_mended,
+        _to_repair_from_a_directory,
+    ),
+    MendingCall(
+        "adopt",
+        lambda _p, store: store.adopt_backend(SECOND),
+        lambda _p, store: store.health().status == "ok",
+        _of_another,
+        idempotent=True,
+    ),
+    ChangingCall(
         "copy",
         _copy,
         _is_copied,
@@ -623,8 +682,28 @@ CALLS: tuple[ChangingCall, ...] = (
         lambda place, store: "known.log" in _files(place, store),
         _package,
     ),
-    ChangingCall("upload begun", _begin, _has_begun, _package),
-    ChangingCall("upload part", _append, lambda place, store: _sent(place, store) == len(UPLOADED), _session),
+    ChangingCall("upload begun", _begin, _has_begun, _package, idempotent=True),
+    ChangingCall(
+        "upload part",
+        _append,
+        lambda place, store: _sent(place, store) == len(UPLOADED),
+        _session,
+        idempotent=True,
+    ),
+    ChangingCall(
+        "upload begun anew",
+        lambda place, store: store.uploads().restart(place.noted("upload"), owner="ci"),
+        lambda place, store: _sent(place, store) == 0,
+        lambda place, store: _session(place, store, sent=UPLOADED),
+        idempotent=True,
+    ),
+    ChangingCall(
+        "uploads expired",
+        lambda _p, store: store.uploads().remove_expired(),
+        lambda place, _s: not any(place.uploads.glob("*.json")),
+        lambda place, store: _session(place, store, sent=UPLOADED),
+        days=2,
+    ),
     ChangingCall(
         "upload complete",
         lambda place, store: store.uploads().complete(place.noted("upload"), owner="ci", actor="ci"),
@@ -641,6 +720,12 @@ CALLS: tuple[ChangingCall, ...] = (
     ChangingCall("backup", lambda place, store: store.backup(place.backup), _is_backed_up),
     ChangingCall(
         "replay", lambda _p, store: store.replay(), lambda _p, store: store.replay(check=True).identical
+    ),
+    MendingCall(
+        "replay of wrong views",
+        lambda _p, store: store.replay(),
+        lambda _p, store: store.replay(check=True).identical,
+        _wrong_views,
     ),
 )
 # Rows whose calls run git, too. They are killed only: what git does on a disk that fails is its own matter,
@@ -790,5 +875,6 @@ ROUTES: tuple[ChangingCall, ...] = (
     ),
 )
 ROWS = {row.name: row for row in (*CALLS, *HOOKS, *ROUTES)}
-DAMAGED = {"verify", "repair", "push of what is damaged"}  # rows whose damage is planted before the call
-MENDED = DAMAGED - {"verify"}  # and that say that they have mended it
+# Rows whose damage is planted before the call, and those of them that say that they have mended it.
+DAMAGED = {"verify", "repair", "repair from a directory", "push of what is damaged"}
+MENDED = DAMAGED - {"verify"}

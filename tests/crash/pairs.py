@@ -8,6 +8,7 @@ calls over HTTP are these calls, and the server's own way to die is drilled in `
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ from lifecycle.harness import SECOND
 from store.harness import SAID, read_tree
 
 from artifactstore import schema
+from artifactstore.database import Database
+from artifactstore.rebuild import replay
+from crash import upload_acts as uploads
 from crash.meeting import ANY_AGE, PERMANENT, TREE, Act, Migration, OldProgram, Opening, Pair
 from crash.place import flipped
 
@@ -146,6 +150,21 @@ def _export(place: Place, store: Store) -> object:
     return read_tree(target)
 
 
+def _backup(place: Place, store: Store) -> object:
+    place.backup.parent.mkdir(exist_ok=True)
+    return store.backup(place.backup.with_name(f"backup-{os.getpid()}.db")).path
+
+
+def _is_backed_up(_place: Place, _store: Store, path: object) -> bool:
+    """The copy is a store by itself."""
+    with contextlib.closing(Database(str(path))) as database:
+        return replay(database, check=True).identical
+
+
+def _register(_place: Place, store: Store) -> object:
+    return str(store.register_metadata_schema("run.v1", {"type": "object"}, actor="ada").digest)
+
+
 def _is_readable(_place: Place, store: Store, package: object) -> bool:
     assert isinstance(package, str)
     return {
@@ -236,6 +255,18 @@ COPY = Act("copy", lambda p, s: s.copy(source=p.first, target=SECOND, actor="ada
 REPLAY = Act("replay", lambda _p, s: s.replay().identical, lambda _p, _s, identical: identical is True)
 EXPORT = Act("export", _export, lambda _p, _s, value: value == TREE, frozenset({"collected"}))
 READ = Act("read", _read, lambda _p, _s, value: value == TREE, frozenset({"collected"}))
+BACKUP = Act("backup", _backup, _is_backed_up)
+REGISTER = Act(
+    "schema",
+    _register,
+    lambda _p, s, value: [str(each.digest) for each in s.list_metadata_schemas()] == [value],
+)
+PUSH_BY_SCHEMA = Act(
+    "push by the schema",
+    lambda p, s: _push(p, s, metadata_schema="run.v1"),
+    _is_readable,
+    frozenset({"schema-not-found"}),
+)
 INIT = Opening("init", lambda _p, s: str(s.store_id), lambda _p, s, value: str(s.store_id) == value)
 FIRST_PUSH = Opening("first push", _push, _is_readable)
 MIGRATE = Migration("migrate", lambda _p, _s: None)
@@ -297,6 +328,9 @@ PAIRS: tuple[Pair, ...] = (
     Pair(EXTEND, GC, _expired),
     Pair(REPLAY, PUSH),
     Pair(REPLAY, GC, _expired),
+    Pair(REPLAY, REPLAY),
+    Pair(BACKUP, PUSH),
+    Pair(REGISTER, PUSH_BY_SCHEMA),
     Pair(MIGRATE, OLD_PUSH, _old_store),
     Pair(MIGRATE, OLD_REPLAY, _old_store),
     Pair(MIGRATE, MIGRATE, _old_store),
@@ -306,6 +340,19 @@ PAIRS: tuple[Pair, ...] = (
     Pair(COPY, ORPHANS),
     Pair(COPY, PUSH),
     Pair(COPY, COPY),
+    Pair(uploads.BEGIN, uploads.BEGIN_AND_SEND, uploads.package_for_an_upload),
+    Pair(uploads.SEND, uploads.SEND, uploads.upload),
+    Pair(
+        uploads.SEND_BESIDE_FORGETTING,
+        uploads.CANCEL_AND_BEGIN,
+        uploads.empty_upload,
+        then=uploads.sessions_are_whole,
+    ),
+    Pair(uploads.SEND_BESIDE_FORGETTING, uploads.RESTART, uploads.upload, then=uploads.sessions_are_whole),
+    Pair(uploads.SEND, uploads.EXPIRE, uploads.upload_about_to_expire),
+    Pair(uploads.SEND, uploads.COMPLETE, uploads.upload),
+    Pair(uploads.COMPLETE, uploads.COMPLETE, uploads.whole_upload, then=uploads.one_value),
+    Pair(uploads.COMPLETE, uploads.CANCEL, uploads.whole_upload),
     Pair(INIT, INIT, creates=True),
     Pair(FIRST_PUSH, FIRST_PUSH, creates=True),
 )

@@ -53,8 +53,8 @@ class Place:
 
     @property
     def backup(self) -> Path:
-        """Where a backup of its database goes."""
-        return self.root / "backup.db"
+        """Where a backup of its database goes: what lies there is at stake, too."""
+        return self.root / "elsewhere" / "backup.db"
 
     @property
     def second(self) -> Path:

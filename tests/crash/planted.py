@@ -63,10 +63,15 @@ def _synchronous_normal() -> None:
     database.connect = lazier  # type: ignore[attr-defined]
 
 
+def _no_sync_beside_the_database() -> None:
+    database.sync_path = lambda _name, **_further: None
+
+
 BUGS: dict[str, Callable[[], None]] = {
     "no sync of folders": _sync_only(folders=False),
     "no sync of files": _sync_only(folders=True),
     "no barrier": _no_barrier,
+    "no sync of the folder of a backup": _no_sync_beside_the_database,
     "event before object": _event_before_object,
     "synchronous=NORMAL": _synchronous_normal,
 }

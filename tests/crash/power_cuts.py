@@ -26,11 +26,16 @@ _TESTS = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Left:
-    """A disk that a cut has left."""
+    """A disk that a cut has left.
+
+    Args:
+        lost: something is not as the running program saw it.
+    """
 
     tree: Tree
     acknowledged: bool
     story: str
+    lost: bool
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Recording:
         """The disks that these points leave, equal ones once."""
         chosen, seen = set(points), set()
         for cut, disk, acknowledged in self.cuts():
+            whole = None
             for number, outcome in enumerate(outcomes(disk, f"{self.seed} {cut}")):
                 if (cut, number) not in chosen:
                     continue
@@ -82,8 +88,10 @@ class Recording:
                 key = fingerprint(tree), acknowledged
                 if key not in seen:
                     seen.add(key)
+                    whole = whole or fingerprint(disk.after(keep_all))
                     last = self.steps[cut - 1].call if cut else "nothing"
-                    yield Left(tree, acknowledged, f"cut {cut}, after {last}; {outcome.name}")
+                    story = f"cut {cut}, after {last}; {outcome.name}"
+                    yield Left(tree, acknowledged, story, lost=key[0] != whole)
 
     def acknowledged_at(self) -> int:
         """The cut from which on the call is acknowledged."""

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from crash.roll_call import absences
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from crash.roll_call import Absence
 
 PointT = TypeVar("PointT")
 KEY = "drill"
@@ -61,24 +65,61 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How much of the drills to run."""
     group = parser.getgroup("drills")
     group.addoption("--full", action="store_true", help="run every point of the drills, not a sample")
+    group.addoption(
+        "--every-drill",
+        action="store_true",
+        help="fail if a drill was not run that docs/reliability.md names",
+    )
     group.addoption("--soak-seconds", type=float, help="how long the soak goes on (60, or 1800 with --full)")
     group.addoption("--times", type=int, default=1, help="so many times the points of a sample")
     group.addoption("--drill-seed", type=int, default=SEED, help="chooses the sample (%(default)s)")
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the table of all drills of the run."""
+def _reports(config: pytest.Config, *outcomes: str) -> Iterator[pytest.TestReport]:
+    stats = config.pluginmanager.get_plugin("terminalreporter").stats
+    for outcome in outcomes or tuple(stats):
+        yield from (report for report in stats.get(outcome, ()) if isinstance(report, pytest.TestReport))
+
+
+def _totals(config: pytest.Config) -> tuple[dict[str, list[int]], list[str]]:
+    """The figures of each drill that has counted, and the remarks."""
     totals: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     remarks: list[str] = []
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", None) == "call":
-                for key, value in report.user_properties:
-                    if key == KEY:
-                        name, *figures = value
-                        totals[name] = [a + b for a, b in zip(totals[name], figures, strict=True)]
-                    elif key == REMARK:
-                        remarks.append(value)
+    for report in _reports(config):
+        for key, value in report.user_properties if report.when == "call" else ():
+            if key == KEY:
+                name, *figures = value
+                totals[name] = [a + b for a, b in zip(totals[name], figures, strict=True)]
+            elif key == REMARK:
+                remarks.append(value)
+    return totals, remarks
+
+
+def _absences(config: pytest.Config) -> list[Absence]:
+    """The drills that the run should have counted and has not."""
+    if not config.getoption("--every-drill"):
+        return []
+    from docs.reliability import promises
+
+    drills = {name: promise.modules for promise in promises() for name in promise.drills}
+    skipped = [
+        (config.rootpath / report.location[0], report.longrepr[2])
+        for report in _reports(config, "skipped")
+        if isinstance(report.longrepr, tuple)
+    ]
+    return absences(drills, _totals(config)[0], skipped)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A run that leaves out a drill without an excuse is no success."""
+    sound = exitstatus == pytest.ExitCode.OK and not hasattr(session.config, "workerinput")
+    if sound and not all(absence.excused for absence in _absences(session.config)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table that docs/reliability.md shows."""
+    totals, remarks = _totals(config)
     if totals:
         terminalreporter.section("drills")
         terminalreporter.write_line("| drill | tried | fired | violations |")
@@ -87,3 +128,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(f"| {name} | {tried:,} | {fired:,} | {violations:,} |")
         for remark in remarks:
             terminalreporter.write_line(remark)
+    for absence in _absences(config):
+        terminalreporter.write_line(str(absence), **({} if absence.excused else {"red": True}))

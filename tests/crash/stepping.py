@@ -7,6 +7,7 @@ really tries to take it and stops as waiting, so nobody has to guess whether it 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import threading
@@ -15,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from artifactstore import turns
+from artifactstore import turns, upload_files
 from artifactstore.database import Database
 from artifactstore.objects.durability import FileSystem
 from artifactstore.objects.local import LocalBackend
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 WAITS = "waits for the write lock"
 
-# Names below an object root that other processes look at: objects, what was set aside, staging folders.
-_SHARED = re.compile(r"(?:^|/)(blake3/../../[0-9a-f]{64}|damaged/[^/]+|tmp/[0-9a-f]{16})$")
+# Names that other processes look at: objects, what was set aside, staging folders, files of upload sessions.
+_SHARED = re.compile(
+    r"(?:^|/)(blake3/../../[0-9a-f]{64}|damaged/[^/]+|tmp/[0-9a-f]{16}|[0-9a-f-]{36}\.(?:json|part))$"
+)
 _CALLS_BY_NAME = ("link", "lstat", "mkdir", "open", "rename", "rmdir", "stat", "unlink")
 _KEY = re.compile(r"(?:blake3/../../[0-9a-f]{64}|damaged/[^/]+|[^/]+)$")
 _METHODS = (
@@ -62,6 +65,7 @@ class Steps:
         for name in _CALLS_BY_NAME:
             self._stop_before_shared(name)
         self._stop_before_requests()
+        self._stop_before_locks_of_uploads()
         self._stop_in_transactions()
         # The lock is tried again and again, with a pause in between: the pause is a stop.
         waiting = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _pause: self.stop(WAITS))
@@ -102,6 +106,13 @@ class Steps:
             return call(calls, method, deadline, arguments)
 
         S3Calls._call_once = stopped  # type: ignore[method-assign]
+
+    def _stop_before_locks_of_uploads(self) -> None:
+        def flock(descriptor: int, operation: int) -> None:
+            self.stop("lock of an upload")
+            fcntl.flock(descriptor, operation)
+
+        upload_files.fcntl = SimpleNamespace(LOCK_EX=fcntl.LOCK_EX, LOCK_NB=fcntl.LOCK_NB, flock=flock)
 
     def _one_thread(self) -> None:
         """Let what waits for a network do one thing after the other."""

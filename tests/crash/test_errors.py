@@ -59,6 +59,7 @@ ERRORS: dict[str, tuple[int, ...]] = {
     "readv": (errno.EIO, errno.EINTR),
     "rename": _NAME,
     "renameat": _NAME,
+    "renameat2": _NAME,
     "rmdir": (errno.EIO, errno.EROFS),
     "stat": _LOOK,
     "syncfs": _BYTES_OUT,
@@ -84,7 +85,8 @@ FITTING: dict[int, set[str]] = {
 # Calls of several transactions: what was done before the error stays done. The others happen or do not.
 IN_STEPS = {"init", "migrate", "sweep", "gc", "delete orphans", "verify", "repair", "copy", "replay"}
 # What came of an upload stays, so that it can go on; its bytes are none of the log's.
-IN_STEPS |= {"upload begun", "upload part", "upload cancelled"}
+IN_STEPS |= {"upload begun", "upload part", "upload begun anew", "upload cancelled", "uploads expired"}
+IN_STEPS |= {"adopt", "repair from a directory", "replay of wrong views", "sweep of what is abandoned"}
 _PATIENCE = 0.2  # seconds; an injected refusal of a lock is not waited for
 
 
@@ -153,6 +155,14 @@ def campaign() -> Iterator[Campaign]:
 @pytest.mark.parametrize("row", CALLS, ids=lambda row: row.name)
 def test_an_error_at_each_system_call(drill: Drill, campaign: Campaign, row: ChangingCall) -> None:
     chosen = drill.sample(list(failing(campaign.points(row))), at_most=6)
+    judge(drill, "errors of system calls", campaign.verdicts(chosen, fail))
+
+
+@pytest.mark.parametrize("row", [ROWS["ingest new file"], ROWS["push"]], ids=lambda row: row.name)
+def test_an_error_of_each_sync_is_told(drill: Drill, campaign: Campaign, row: ChangingCall) -> None:
+    """Whatever the sample."""
+    found = failing(campaign.points(row))
+    chosen = [each for each in found if each.of_the_promise and each.errno == errno.EIO and not each.lasting]
     judge(drill, "errors of system calls", campaign.verdicts(chosen, fail))
 
 

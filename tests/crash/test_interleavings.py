@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crash.report import Drill
 
 NAME = "interleavings"
-SAMPLE = 12  # schedules of a pair without --full
+SAMPLE = 10  # schedules of a pair without --full
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +49,17 @@ def test_the_drill_sees_the_steps_of_a_gc(pool: ProcessPoolExecutor, tmp_path: P
 
 
 OPENS, PLACES, TAKES_OVER, UNLINKS = "open blake3", "link blake3", "rename blake3", "unlink blake3"
+LOCKS = "lock of an upload"
 CHOSEN: tuple[tuple[str, Schedule], ...] = (
     # A gc dies in the removal beside an ingest, which costs bytes in simpler protocols.
     ("push x gc, expired", Schedule(0, ("begin", UNLINKS, 0, 2, 0), dies=True)),
     ("ingest of files x gc, expired", Schedule(0, (PLACES, "commit", "begin", "commit", 0), dies=True)),
+    # Whoever holds the bytes, or the package, comes in between what a gc has seen and what it does.
+    ("push x gc, expired", Schedule(1, (UNLINKS, END))),
+    ("hold x gc, expired", Schedule(1, ("begin", END))),
+    # And a gc between what an ingest has seen and what it names.
+    ("push x gc, expired", Schedule(0, ("begin", END))),
+    ("ingest of files x gc, expired", Schedule(0, (PLACES, END))),
     # From here on each lost something once, or accused somebody without reason.
     # A clean-up removes, or has locked, the staging folder that was made a moment ago.
     ("ingest of files x orphans, orphaned", Schedule(0, ("open tmp", END))),
@@ -75,6 +82,12 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
     ("push x push, truncated", Schedule(1, ("barrier", END, TAKES_OVER, 0, 1, 0), dies=True)),
     # Two make the store; one looks for the marker of the root before the other one claims and uses it.
     ("first push x first push", Schedule(0, ("attach", 0, 1, END))),
+    # A slow request to begin comes behind what a quicker one of its key has sent.
+    ("begin of an upload x begin of an upload and append, package for an upload", Schedule(0, (LOCKS, END))),
+    # The file that a request has opened to lock it is removed, and another one has its name.
+    ("append x cancel and begin anew, empty upload", Schedule(0, (LOCKS, END))),
+    # What is over when it is looked at has been gone on with before it is locked.
+    ("append x expiry, upload about to expire", Schedule(1, (LOCKS, END))),
     # An old program goes on after the migration.
     ("migrate x push by the program before, old store", Schedule(1, ("begin", END))),
 )

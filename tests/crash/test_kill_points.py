@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,19 @@ def test_killed_before_each_system_call(drill: Drill, campaign: Campaign, row: C
     chosen = drill.sample(campaign.points(row), at_most=6)
     # The threads of a server make a call more or less from run to run.
     judge(drill, "kill points", campaign.verdicts(chosen, kill), all_fire=row not in ROUTES)
+
+
+@pytest.mark.parametrize(
+    "row", [ROWS["init"], ROWS["ingest new file"], ROWS["push"]], ids=lambda row: row.name
+)
+def test_killed_at_each_turning_point(drill: Drill, campaign: Campaign, row: ChangingCall) -> None:
+    """Whatever the sample: before an object gets its name, and after each commit."""
+    chosen = [
+        point
+        for before, point in pairwise(campaign.points(row))
+        if before.call == "fdatasync" or point.call in {"linkat", "renameat"}
+    ]
+    judge(drill, "kill points", campaign.verdicts(chosen, kill))
 
 
 def kill(place: Place, point: Point) -> Verdict:

@@ -12,7 +12,17 @@ from store.harness import unprivileged
 
 from artifactstore import AccessError, ArtifactStoreError
 from crash import points
-from crash.calls import CALLS, KEPT, ROWS, ChangingCall, MigrationCall, Place, check, is_left_over
+from crash.calls import (
+    CALLS,
+    KEPT,
+    ROWS,
+    ChangingCall,
+    MendingCall,
+    MigrationCall,
+    Place,
+    check,
+    is_left_over,
+)
 from crash.disks import MIB, PAGE, fill, mounted, remount
 from crash.points import Campaign, Verdict, judge
 from crash.tidiness import assert_tidy
@@ -163,7 +173,7 @@ def run_on_read_only_medium(place: Place, point: ReadOnly) -> Verdict:
         refused = refusal(row, still)
         assert refused is not None
         assert is_about_access(refused), repr(refused)
-        if not isinstance(row, MigrationCall) and not row.creates:
+        if not isinstance(row, MigrationCall | MendingCall) and not row.creates:
             can_be_read(still, row)
         remount(disk, "rw")
         settle(row, there, acknowledged=False)

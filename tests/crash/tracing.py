@@ -80,6 +80,7 @@ _NAMES = {
     285: "fallocate",
     292: "dup3",
     306: "syncfs",
+    316: "renameat2",
     332: "statx",
     439: "faccessat2",
 }

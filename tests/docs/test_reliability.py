@@ -11,32 +11,13 @@ from typing import TYPE_CHECKING
 from mutants.catalogue import MUTANTS
 
 from docs.pages import PROJECT
+from docs.reliability import promises, rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 TESTS = PROJECT / "tests"
-PAGE = PROJECT / "docs/reliability.md"
-TEXT = PAGE.read_text(encoding="utf-8")
-
-
-def section(heading: str) -> str:
-    """The text below a heading of the page."""
-    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL)
-    assert found is not None, heading
-    return found[1]
-
-
-def rows(heading: str) -> list[list[str]]:
-    """The cells of the tables below a heading, without their heads."""
-    lines = [line for line in section(heading).splitlines() if line.startswith("|")]
-    heads = {number - 1 for number, line in enumerate(lines) if line.startswith("|---")}
-    return [
-        [cell.strip() for cell in line.strip("|").split(" | ")]
-        for number, line in enumerate(lines)
-        if number not in heads and not line.startswith("|---")
-    ]
 
 
 @dataclass(frozen=True)
@@ -129,18 +110,15 @@ def test_each_drill_has_its_figures_and_its_promise() -> None:
     known = counted()
     assert [name for name in figures if not any(each.is_name(name) for each in known)] == []
     assert [each for each in known if not any(each.is_name(name) for name in figures)] == []
-    promised = {name for row in rows("Promises and their drills") for name in re.findall("`([^`]+)`", row[1])}
-    assert promised == set(figures)
+    assert {name for promise in promises() for name in promise.drills} == set(figures)
 
 
 def test_each_drill_is_where_the_page_says() -> None:
     known = counted()
-    for promise, drills, places in rows("Promises and their drills"):
-        linked = {(PAGE.parent / target).resolve() for target in re.findall(r"\]\(([^)]+)\)", places)}
-        named = re.findall("`([^`]+)`", drills)
-        assert linked == {each.module.path for each in known if any(each.is_name(name) for name in named)}, (
-            promise
-        )
+    for promise in promises():
+        assert promise.modules == {
+            each.module.path for each in known if any(each.is_name(name) for name in promise.drills)
+        }, promise.text
 
 
 def test_the_figures_are_those_of_sound_runs() -> None:
@@ -151,5 +129,5 @@ def test_the_figures_are_those_of_sound_runs() -> None:
 
 
 def test_each_planted_bug_is_listed() -> None:
-    listed = re.findall(r"^- (.+)$", section("Bugs that we plant"), re.MULTILINE)
-    assert listed == [mutant.name for mutant in MUTANTS]
+    listed = [(name, re.findall("`([^`]+)`", drills)) for name, drills in rows("Bugs that we plant")]
+    assert listed == [(mutant.name, list(mutant.drills)) for mutant in MUTANTS]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import stat
 import struct
+from hmac import compare_digest
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ from artifactstore import SettingsError
 from artifactstore.httpapi import make_server
 from artifactstore.httpapi.access import ADMIN, READ, SCOPES, WRITE, Tokens
 from artifactstore.httpapi.package_routes import add_known_files
+from artifactstore.httpapi.refusals import Refusal
 from artifactstore.httpapi.table import ROUTES
 from httpapi.harness import OPERATOR, PUSHER, READER, TOKENS, WRITER, Client, raw, serving
 
@@ -286,3 +289,37 @@ def test_no_secret_is_in_any_output(
     outputs += [str(vars(record)) for record in caplog.records if record.name == "artifactstore.access"]
     assert [secret for secret in (READER, WRITER, PUSHER, OPERATOR) if secret in "\n".join(outputs)] == []
     assert "artifactstore.access" in {record.name for record in caplog.records}
+
+
+class Compared(bytes):
+    """A digest that must not be compared byte by byte: how long that takes tells how many bytes are right."""
+
+    __hash__ = bytes.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("a token is compared with ==")
+
+
+@pytest.mark.parametrize("given", ["first", "second", "third", "none of them"])
+def test_every_token_is_compared_in_constant_time_whichever_is_the_right_one(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    names = ("first", "second", "third")
+    parsed = Tokens.parse(f"{name}:read:{name}-token" for name in names)
+    known = tuple((Compared(digest), principal) for digest, principal in parsed.known)
+    compared: list[object] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return compare_digest(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    fields = {"authorization": f"Bearer {given}-token"}
+    if given in names:
+        principal = Tokens(known).principal(fields)
+        assert principal is not None
+        assert principal.name == given
+    else:
+        with pytest.raises(Refusal):
+            Tokens(known).principal(fields)
+    assert [id(each) for each in compared] == [id(digest) for digest, _ in known]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import socket
 import threading
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from artifactstore import Store
+    from artifactstore import Package, Store
     from artifactstore.httpapi import Server
+    from artifactstore.upload_files import Upload
 
 DATA = incompressible(300_000)
 WHOLE = f"blake3:{digest_pair(DATA).blake3.hex()}"
@@ -410,3 +412,88 @@ def test_a_key_that_was_used_otherwise(store: Store, uploads: Uploads) -> None:
         uploads.create(package, "b", owner="ci", idempotency_key="k")
     with pytest.raises(InvalidInputError):
         uploads.create(package, "c", owner="ci", expected_size=-1)
+
+
+# Two requests that meet
+
+
+def test_a_slow_request_takes_nothing_from_a_quicker_one_of_its_key(
+    store: Store, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that got no answer in time has tried again, and gone on."""
+    package, look = store.create_package(**SAID), store.check_new_file
+
+    def begin() -> Upload:
+        return uploads.create(package, "a", owner="ci", idempotency_key="k")
+
+    def slow(*arguments: str) -> Package:
+        monkeypatch.undo()
+        uploads.append(begin().upload_id, [b"12345"], offset=0, owner="ci")
+        return look(*arguments)
+
+    monkeypatch.setattr(store, "check_new_file", slow)
+    assert begin().offset == 5
+    assert begin().offset == 5
+
+
+def test_a_slow_request_does_not_begin_anew_what_is_complete(
+    store: Store, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, look, files = store.create_package(**SAID), store.check_new_file, []
+
+    def begin() -> Upload:
+        return uploads.create(package, "a", owner="ci", idempotency_key="k")
+
+    def slow(*arguments: str) -> Package:
+        monkeypatch.undo()
+        found = look(*arguments)
+        uploads.append(begin().upload_id, [b"12345"], offset=0, owner="ci")
+        files.append(uploads.complete(begin().upload_id, owner="ci", actor="ada"))
+        return found
+
+    monkeypatch.setattr(store, "check_new_file", slow)
+    assert [uploads.complete(begin().upload_id, owner="ci", actor="ada")] == files
+
+
+def test_a_part_is_not_written_into_a_file_that_was_removed(
+    store: Store, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody cancels the upload and begins it anew, while a request has opened its file and waits."""
+    package, lock = store.create_package(**SAID), fcntl.flock
+
+    def begin() -> str:
+        return uploads.create(package, "a", owner="ci", idempotency_key="k").upload_id
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.undo()
+        uploads.cancel(upload_id, owner="ci")
+        begin()
+        lock(descriptor, how)
+
+    upload_id = begin()
+    uploads.append(upload_id, [b"first"], offset=0, owner="ci")
+    uploads.restart(upload_id, owner="ci")
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert uploads.append(upload_id, [b"12345"], offset=0, owner="ci").offset == 5
+    file = uploads.complete(upload_id, owner="ci", actor="ada")
+    assert store.read_file(file.package_id, "a") == b"12345"
+
+
+def test_what_came_at_the_last_moment_is_not_swept(
+    store: Store, uploads: Uploads, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that began in time ends between a sweep's look and its lock."""
+    upload_id = uploads.create(store.create_package(**SAID), "a", owner="ci").upload_id
+    lock = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.undo()
+        clock.now -= 120 * 1_000_000
+        uploads.append(upload_id, [b"12345"], offset=0, owner="ci")
+        clock.now += 120 * 1_000_000
+        lock(descriptor, how)
+
+    clock.now += (LIFETIME + 60) * 1_000_000
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert uploads.remove_expired() == 0
+    assert uploads.get(upload_id, owner="ci").offset == 5

@@ -19,7 +19,9 @@ from artifactstore import (
     StateError,
     Store,
     database,
+    local_files,
 )
+from artifactstore.lifecycle import backup
 from lifecycle.harness import SECOND
 
 if TYPE_CHECKING:
@@ -78,6 +80,34 @@ def test_what_has_the_name_already_is_left_alone(life: Life, taken: str) -> None
     assert sorted(life.root.rglob("*")) == before
     if taken == "file":
         assert path.read_bytes() == b"an older backup"
+
+
+@pytest.mark.parametrize("one_step", [True, False], ids=["one step", "two steps"])
+def test_what_gets_the_name_while_the_copy_is_made_is_left_alone(
+    life: Life, monkeypatch: pytest.MonkeyPatch, *, one_step: bool
+) -> None:
+    """Also on file systems that cannot look and rename in one step."""
+    path, look = life.root / "copy.db", backup._event_count
+
+    def late(*arguments: Any) -> int:
+        path.write_bytes(b"somebody else's")
+        return look(*arguments)
+
+    monkeypatch.setattr(backup, "_event_count", late)
+    if not one_step:
+        monkeypatch.setattr(local_files, "_NOREPLACE", 1 << 30)
+    with life.home.unchanged(), refused(ConflictError, "conflict", str(path), "exists already"):
+        life.store.backup(path)
+    assert path.read_bytes() == b"somebody else's"
+    assert list(life.root.glob("*.partial")) == []
+
+
+def test_a_file_system_that_cannot_look_and_rename_in_one_step(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_files, "_NOREPLACE", 1 << 30)
+    assert life.store.backup(life.root / "copy.db").event_count == life.newest()
+    assert list(life.root.glob("copy.db*")) == [life.root / "copy.db"]
 
 
 @pytest.mark.parametrize("path", ["no-folder/copy.db", "a-file/copy.db"])

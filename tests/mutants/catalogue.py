@@ -35,23 +35,22 @@ _BATCH = "objects/local_batch.py"
 _INGEST = "ingest_calls.py"
 _PACKAGES = "package_calls.py"
 _DATABASE = "database.py"
+_CONNECTION = "connection.py"
 _GC = "lifecycle/gc.py"
 _STAGING = "objects/staging.py"
 
 _ACKNOWLEDGED = "crash/test_power_loss.py::test_an_acknowledgement_waits_for_all_that_it_says"
 _KILLED = "crash/test_power_loss.py::test_what_a_killed_process_has_not_synced_is_made_durable_by_the_next"
-_CUT = "crash/test_power_loss.py::test_a_power_cut_loses_nothing_acknowledged"
-_KILL_POINTS = "crash/test_kill_points.py::test_killed_before_each_system_call"
-_ERRORS = "crash/test_errors.py::test_an_error_at_each_system_call"
-_INTERLEAVINGS = "crash/test_interleavings.py::test_every_interleaving_of_two_calls"
+_NAMED = "crash/test_power_loss.py::test_an_object_that_has_its_name_has_its_bytes"
+_TURNING_POINTS = "crash/test_kill_points.py::test_killed_at_each_turning_point"
+_SYNC_ERRORS = "crash/test_errors.py::test_an_error_of_each_sync_is_told"
+_CHOSEN = "crash/test_interleavings.py::test_chosen_interleavings"
+_TOKENS = "httpapi/test_access.py::test_every_token_is_compared_in_constant_time_whichever_is_the_right_one"
 
 SYNCS: tuple[Mutant, ...] = (
     Mutant(
         "files are not synced",
-        (
-            f"{_ACKNOWLEDGED}[push-each]",
-            f"{_CUT}[push]",
-        ),
+        (f"{_ACKNOWLEDGED}[push-each]",),
         {
             _DURABILITY: """
  try:
@@ -62,10 +61,7 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "folders of objects are not synced",
-        (
-            f"{_ACKNOWLEDGED}[push-each]",
-            f"{_CUT}[push]",
-        ),
+        (f"{_ACKNOWLEDGED}[push-each]",),
         {
             _BATCH: """
 -side_by_side(lambda name: sync_path(name, folder=self._root_descriptor, directory=True), folders)
@@ -75,7 +71,7 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "no barrier before objects get their names",
-        (f"{_CUT}[push]",),
+        (f"{_NAMED}[push-whole]",),
         {
             _BATCH: """
 -self._file_system.barrier()
@@ -85,10 +81,7 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "no barrier after objects got their names",
-        (
-            f"{_ACKNOWLEDGED}[push-whole]",
-            f"{_CUT}[push]",
-        ),
+        (f"{_ACKNOWLEDGED}[push-whole]",),
         {
             _BATCH: """
 -if staged:
@@ -108,10 +101,7 @@ SYNCS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the manifest is stored without a barrier",
-        (
-            f"{_ACKNOWLEDGED}[finalize-whole]",
-            f"{_CUT}[finalize]",
-        ),
+        (f"{_ACKNOWLEDGED}[finalize-whole]",),
         {
             _PACKAGES: """
  staged, _ = stage(batch, encoder.chunks(file_queries.manifest_files(connection, sequence)))
@@ -124,7 +114,7 @@ SYNCS: tuple[Mutant, ...] = (
         "SQLite runs with synchronous=NORMAL",
         (f"{_ACKNOWLEDGED}[create-whole]",),
         {
-            _DATABASE: """
+            _CONNECTION: """
 -connection.pragma("synchronous", "FULL")
 +connection.pragma("synchronous", "NORMAL")
 """,
@@ -149,7 +139,7 @@ SYNCS: tuple[Mutant, ...] = (
 ORDER: tuple[Mutant, ...] = (
     Mutant(
         "objects are written in place",
-        (f"{_CUT}[push]",),
+        (f"{_NAMED}[push-whole]",),
         {
             _STAGING: """
  with translated(self._root):
@@ -163,16 +153,13 @@ ORDER: tuple[Mutant, ...] = (
 """,
             _BATCH: """
 -os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
-+self._keep and os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
++(self._keep or replace) and os.rename(name, key, src_dir_fd=self._folder, dst_dir_fd=self._root_descriptor)
 """,
         },
     ),
     Mutant(
         "the event comes before the object",
-        (
-            f"{_KILL_POINTS}[ingest new file]",
-            f"{_CUT}[ingest new file]",
-        ),
+        (f"{_TURNING_POINTS}[ingest new file]",),
         {
             _INGEST: """
 -batch.publish()
@@ -194,10 +181,7 @@ ORDER: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the schema is made in two transactions",
-        (
-            f"{_KILL_POINTS}[init]",
-            f"{_CUT}[init]",
-        ),
+        (f"{_TURNING_POINTS}[init]",),
         {
             _DATABASE: """
 +connection.execute("COMMIT; BEGIN IMMEDIATE")
@@ -211,8 +195,8 @@ ERRORS: tuple[Mutant, ...] = (
     Mutant(
         "an error of a sync is ignored",
         (
-            f"{_ERRORS}[ingest new file]",
-            f"{_ERRORS}[push]",
+            f"{_SYNC_ERRORS}[ingest new file]",
+            f"{_SYNC_ERRORS}[push]",
         ),
         {
             _DURABILITY: """
@@ -232,7 +216,7 @@ ERRORS: tuple[Mutant, ...] = (
 DELETION: tuple[Mutant, ...] = (
     Mutant(
         "gc chooses objects under the lock and removes them without it",
-        (f"{_INTERLEAVINGS}[push x gc, expired]",),
+        (_CHOSEN,),
         {
             _GC: """
 -    locked = {
@@ -267,7 +251,7 @@ DELETION: tuple[Mutant, ...] = (
     ),
     Mutant(
         "gc does not look again for holds when it deletes",
-        (f"{_INTERLEAVINGS}[hold x gc, expired]",),
+        (_CHOSEN,),
         {
             _GC: """
 -collected = state is not None and retention.may_be_collected(state, now())
@@ -277,10 +261,7 @@ DELETION: tuple[Mutant, ...] = (
     ),
     Mutant(
         "an ingest does not look for its objects under the lock",
-        (
-            f"{_INTERLEAVINGS}[push x gc, expired]",
-            f"{_INTERLEAVINGS}[ingest of files x gc, expired]",
-        ),
+        (_CHOSEN,),
         {
             "presence.py": """
 -missing = backend.missing(wanted)
@@ -290,4 +271,46 @@ DELETION: tuple[Mutant, ...] = (
     ),
 )
 
-MUTANTS = (*SYNCS, *ORDER, *ERRORS, *DELETION)
+ACCESS: tuple[Mutant, ...] = (
+    Mutant(
+        "a token is compared with ==",
+        (_TOKENS,),
+        {
+            "httpapi/access.py": """
+-if hmac.compare_digest(known, digest):
++if known == digest:
+""",
+        },
+    ),
+)
+
+UPLOADS: tuple[Mutant, ...] = (
+    Mutant(
+        "a lock on a file that was removed holds an upload",
+        (_CHOSEN,),
+        {
+            "upload_files.py": """
+-if os.fstat(descriptor).st_nlink:
+-    yield descriptor
+-    return
++yield descriptor
++return
+""",
+        },
+    ),
+    Mutant(
+        "a sweep of uploads does not look again under the lock",
+        (_CHOSEN,),
+        {
+            "uploads.py": """
+-if self._is_over(upload_id, now):
+-    self._files.remove(upload_id)
+-    removed += 1
++self._files.remove(upload_id)
++removed += 1
+""",
+        },
+    ),
+)
+
+MUTANTS = (*SYNCS, *ORDER, *ERRORS, *DELETION, *UPLOADS, *ACCESS)

@@ -41,7 +41,7 @@ def test_a_text_that_is_not_there_once_is_refused() -> None:
 def test_each_bug_turns_its_drill_red(tmp_path: Path, drill: Drill) -> None:
     """All drills of each bug, in a full run. Without a bug the same drills stay green."""
     if not drill.full:
-        pytest.skip("part of a full run: a sample of the power cuts finds some of them only now and then")
+        pytest.skip("part of a full run, and of `make mutants`: it takes minutes")
     without, *trials = run_all(MUTANTS, tmp_path, every_drill=True)
     problems = [
         f"{trial.mutant.name}: {problem}" for trial in (without, *trials) for problem in trial.problems

@@ -60,12 +60,9 @@ class Trial:
         ]
         if self.quiet.colour != GREEN:
             wrong.append(f"it shows without a fault: {self.quiet.says}")
+        if self.mutant.diffs and all(outcome.colour == SKIPPED for outcome in self.drills):
+            wrong.append(f"no drill can run here: {self.drills[0].says}")
         return wrong
-
-    @property
-    def proved(self) -> bool:
-        """Whether a drill turned red."""
-        return any(outcome.colour == RED for outcome in self.drills)
 
 
 def run_all(mutants: Sequence[Mutant], root: Path, *, every_drill: bool) -> Iterator[Trial]:
