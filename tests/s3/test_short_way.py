@@ -21,6 +21,7 @@ from store.harness import refused
 from artifactstore import AccessError, BackendError
 from artifactstore.objects.s3.calls import S3Calls
 from artifactstore.objects.s3.config import S3Config
+from artifactstore.objects.s3.failures import ConditionFailed
 from artifactstore.objects.s3.service import S3Service
 from artifactstore.objects.s3.short_way import Signer, short_way
 
@@ -164,6 +165,15 @@ def test_half_an_answer_is_none(what: str) -> None:
 def test_a_call_whose_first_try_fails_succeeds() -> None:
     with rude(closing(), answering(GOOD)) as server, calling(server.url) as calls:
         assert get(calls) == DATA
+
+
+def test_a_key_that_an_earlier_try_may_have_taken_is_told_from_one_that_was_taken() -> None:
+    taken = answering(xml_answer("412 Precondition Failed", "PreconditionFailed"))
+    for scripts, repeated in (((taken,), False), ((closing(), taken), True)):
+        with rude(*scripts) as server, calling(server.url) as calls:
+            with pytest.raises(ConditionFailed) as caught:
+                put(calls, IfNoneMatch="*")
+            assert caught.value.repeated == repeated
 
 
 @pytest.mark.parametrize("more", [b"surplus", GOOD])

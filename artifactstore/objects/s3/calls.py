@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from artifactstore.errors import BackendError
 from artifactstore.forks import watch
-from artifactstore.objects.s3.failures import translation
+from artifactstore.objects.s3.failures import ConditionFailed, translation
 from artifactstore.objects.s3.short_way import short_way
 from artifactstore.objects.s3.wire import UnfamiliarError
 from artifactstore.version import __version__
@@ -50,16 +50,20 @@ class S3Calls:
         Args:
             method: as botocore calls it.
             size: bytes that travel; a larger transfer may take longer.
-            timeout: seconds for the whole call, instead of what follows from the configuration.
+            timeout: seconds for the whole call, and for each try of it, instead of what follows from the
+                configuration; for what keeps a server busy before it answers.
         Raises:
             ConditionFailed, KeyMissing: answers that the caller asks for.
             AccessError, BackendError: everything else.
         """
-        deadline = timeout or 2 * self._config.timeout + size / _SLOWEST
-        give_up = time.monotonic() + deadline
+        once = timeout or self._config.timeout + size / _SLOWEST
+        give_up = time.monotonic() + (timeout or self._config.timeout + once)
         for attempt in range(1, _TRIES + 1):
             try:
-                return self._call_once(method, max(give_up - time.monotonic(), 0.1), arguments)
+                left = max(give_up - time.monotonic(), 0.1)
+                return self._call_once(method, min(once, left), arguments)
+            except ConditionFailed:
+                raise ConditionFailed(repeated=attempt > 1) from None
             except BackendError as error:
                 # Not all of them at once.
                 pause = random.uniform(0.5, 1) * self._config.pause * 2 ** (attempt - 1)  # noqa: S311 - as just said
@@ -178,7 +182,7 @@ def _connect(config: S3Config) -> Any:
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
             "connect_timeout": _CONNECT_TIMEOUT,
-            "read_timeout": config.timeout,
+            "read_timeout": None,  # the deadline of each try is the limit: some calls may take longer
             "max_pool_connections": _CONNECTIONS,
             "user_agent": f"artifactstore/{__version__}",  # else it is put together anew for each request
             "retries": {"mode": "standard", "total_max_attempts": 1},  # `S3Calls.call` repeats

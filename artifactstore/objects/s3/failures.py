@@ -116,7 +116,15 @@ _BY_STATUS = {
 
 
 class ConditionFailed(Exception):  # noqa: N818 - an answer that the calls here ask for, never raised to a caller
-    """The key is taken (412)."""
+    """The key is taken (412).
+
+    Args:
+        repeated: an earlier try of the same call got no answer, and may be what took the key.
+    """
+
+    def __init__(self, *, repeated: bool = False) -> None:
+        super().__init__()
+        self.repeated = repeated
 
 
 class KeyMissing(Exception):  # noqa: N818 - as above
