@@ -109,8 +109,7 @@ class FileSystemService:
         found = self.head(key)
         if found is None:
             return None
-        if start + length > found.size:
-            length = found.size - start
+        length = max(0, min(length, found.size - start))
         with self._translated():
             file_system, path = self._path(key)
             try:

@@ -67,7 +67,11 @@ class Service(Protocol):
         """Raise if the place itself is gone, where a missing place looks like a missing key."""
 
     def get(self, key: str, start: int, length: int) -> Range | None:
-        """At most so many bytes from a position on, which lies before the end; None if the key is free."""
+        """At most so many bytes from a position on, none of them behind the end; None if the key is free.
+
+        Args:
+            length: over 0.
+        """
 
     def put(self, key: str, data: bytes | memoryview, *, sha256: bytes, replace: bool) -> bool:
         """Store bytes, whole or not at all, checked by the service where it can.

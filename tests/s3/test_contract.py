@@ -20,6 +20,7 @@ from artifactstore import (
     Store,
 )
 from artifactstore.digest import digest_pair, object_key
+from artifactstore.lifecycle.verify import TRUNCATED
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.remote import RemoteBackend
 from s3.conftest import open_store
@@ -215,6 +216,26 @@ def test_a_push_mends_what_a_verify_found_damaged(remote: Store, place: Place, t
     assert len(remote.verify(**ACTOR).failures) == 1
     remote.push(tree, **{**SAID, "name": "again"})
     assert remote.read_file(package, "README.md") == small
+    assert remote.fsck(read=True).clean
+
+
+def test_an_object_that_was_emptied_or_cut_is_damaged(remote: Store, place: Place, tree: Path) -> None:
+    small, large = TREE["README.md"], incompressible(PART + 1)
+    (tree / "large.bin").write_bytes(large)
+    package = remote.push(tree, **SAID).package.package_id
+    with remote.open_file(package, "large.bin") as stream:
+        assert stream.read(10) == large[:10]
+        place.overwrite(key_of(small), b"")
+        place.overwrite(key_of(large), large[:3])
+        stream.seek(PART)
+        with refused(IntegrityError, "integrity"):
+            stream.read()
+    for name in ("README.md", "large.bin"):
+        with refused(IntegrityError, "integrity"):
+            remote.read_file(package, name)
+    failures = {failure.blake3: failure.reason for failure in remote.verify(**ACTOR, backend=REMOTE).failures}
+    assert failures == {digest_pair(data).blake3: TRUNCATED for data in (small, large)}
+    remote.push(tree, **{**SAID, "name": "again"})
     assert remote.fsck(read=True).clean
 
 

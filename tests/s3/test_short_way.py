@@ -24,6 +24,7 @@ from artifactstore.objects.s3.config import S3Config
 from artifactstore.objects.s3.failures import ConditionFailed
 from artifactstore.objects.s3.service import S3Service
 from artifactstore.objects.s3.short_way import Signer, short_way
+from artifactstore.objects.service import Range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,12 @@ def xml_answer(status: str, code: str) -> bytes:
     return http_answer(
         f"<Error><Code>{code}</Code><Message>as planned</Message></Error>".encode(), status=status
     )
+
+
+def head_answer(size: int) -> bytes:
+    """What a HEAD is told of an object."""
+    more = "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n{more}\r\n".encode()
 
 
 def hanging(caller: Caller) -> None:
@@ -301,6 +308,24 @@ def test_a_server_that_ignores_ranges_is_left_to_the_long_way() -> None:
     assert found is not None
     assert (found.data, found.size) == (whole[:10], len(whole))
     assert [LONG in head for head in server.requests] == [False, True]
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 0), (10, 3)])
+def test_a_range_that_the_object_does_not_have_tells_its_size(start: int, size: int) -> None:
+    beyond = xml_answer("416 Requested Range Not Satisfiable", "InvalidRange")
+    with rude(answering(beyond, head_answer(size))) as server:
+        service = S3Service(config(server.url))
+        assert service.get("key", start, 10) == Range(b"", size)
+        service.close()
+
+
+def test_a_range_that_the_object_should_have_is_no_damage() -> None:
+    beyond = xml_answer("416 Requested Range Not Satisfiable", "InvalidRange")
+    with rude(answering(beyond, head_answer(10))) as server:
+        service = S3Service(config(server.url))
+        with refused(BackendError, "connection-lost", server.url):
+            service.get("key", 0, 10)
+        service.close()
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "307 Moved"])

@@ -53,7 +53,7 @@ class S3Calls:
             timeout: seconds for the whole call, and for each try of it, instead of what follows from the
                 configuration; for what keeps a server busy before it answers.
         Raises:
-            ConditionFailed, KeyMissing: answers that the caller asks for.
+            BeyondEnd, ConditionFailed, KeyMissing: answers that the caller asks for.
             AccessError, BackendError: everything else.
         """
         once = timeout or self._config.timeout + size / _SLOWEST

@@ -131,6 +131,10 @@ class KeyMissing(Exception):  # noqa: N818 - as above
     """Nothing lies under the key, or the upload is not there any more (404)."""
 
 
+class BeyondEnd(Exception):  # noqa: N818 - as above
+    """The object has no byte of the range that was asked for (416)."""
+
+
 def translation(error: BaseException, place: str) -> Exception:
     """Our error for what an S3 call raised.
 
@@ -150,6 +154,8 @@ def translation(error: BaseException, place: str) -> Exception:
         return ConditionFailed()
     if code in {"NoSuchKey", "NoSuchUpload", "NoSuchVersion"} or (status == 404 and code in {"404", ""}):
         return KeyMissing()
+    if status == 416 or code == "InvalidRange":
+        return BeyondEnd()
     meaning = _BY_CODE.get(code) or _BY_STATUS.get(status) or (_BROKEN if status >= 500 else _REFUSED)
     said = str(response.get("Error", {}).get("Message", ""))
     # A bare status says nothing that the meaning does not, and a signature error quotes the request.

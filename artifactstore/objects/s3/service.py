@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from artifactstore.errors import AccessError, ArtifactStoreError, BackendError
 from artifactstore.objects.s3.bucket import Bucket, microseconds
 from artifactstore.objects.s3.deletion import Deletion
-from artifactstore.objects.s3.failures import KeyMissing
+from artifactstore.objects.s3.failures import BeyondEnd, KeyMissing
 from artifactstore.objects.s3.locks import S3Locks
 from artifactstore.objects.s3.multipart import Multipart, read
 from artifactstore.objects.s3.writing import Writing
@@ -60,7 +60,7 @@ class S3Service:
         """The same refusal with its reason: an answer to HEAD has no body that could say it."""
         try:
             self._bucket.call("get_object", Key=self._bucket.key(key), Range="bytes=0-0")
-        except KeyMissing:
+        except (BeyondEnd, KeyMissing):
             return refusal
         except ArtifactStoreError as error:
             return error
@@ -77,22 +77,32 @@ class S3Service:
             answer = self._bucket.call("get_object", size=length, Key=self._bucket.key(key), Range=wanted)
         except KeyMissing:
             return None
-        data = answer["Body"]
-        _, _, whole = str(answer.get("ContentRange", "")).rpartition("/")
-        if whole.isdigit():
-            size = int(whole)
-        elif start == 0:
-            size = len(data)  # the server sent all
-            data = data[:length]
+        except BeyondEnd:
+            # An object that was emptied, or cut short before the range.
+            found = self.head(key)
+            if found is None:
+                return None
+            data, size = b"", found.size
         else:
-            raise BackendError(f"{self.name}: the server does not serve ranges", code="no-ranges")
-        if len(data) != min(length, size - start):
+            data, size = self._ranged(answer, start, length)
+        expected = max(0, min(length, size - start))
+        if len(data) != expected:
             raise BackendError(
-                f"{self.name}: {len(data)} bytes came instead of {min(length, size - start)}",
+                f"{self.name}: {len(data)} bytes came instead of {expected}",
                 code="connection-lost",
                 retryable=True,
             )
         return Range(data, size)
+
+    def _ranged(self, answer: dict[str, Any], start: int, length: int) -> tuple[bytes | bytearray, int]:
+        """What came of an object, and the size of the whole."""
+        data = answer["Body"]
+        _, _, whole = str(answer.get("ContentRange", "")).rpartition("/")
+        if whole.isdigit():
+            return data, int(whole)
+        if start == 0:
+            return data[:length], len(data)  # the server sent all
+        raise BackendError(f"{self.name}: the server does not serve ranges", code="no-ranges")
 
     def entries(self, prefix: str) -> Iterator[Found]:
         """All keys with a prefix, a page at a time; see `Service.entries`."""
