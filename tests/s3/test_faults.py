@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from client.conftest import certificate  # noqa: F401 - a fixture
 from store.harness import SAID, TREE, Home, incompressible, refused, write_tree
 
 from artifactstore import AccessError, ArtifactStoreError, BackendError, IntegrityError, Store
@@ -22,6 +23,7 @@ from s3 import proxy
 from s3.conftest import open_store, place_of
 from s3.places import PART, REMOTE, Place, s3_service
 from s3.proxy import Fault, Proxy, Request, in_front_of
+from s3.test_short_way import server_tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -356,6 +358,36 @@ def test_a_read_through_a_fault(fast: Place, home: Home, tmp_path: Path, fault: 
         assert (tmp_path / "out" / "large").read_bytes() == LARGE
         between.plan()
         assert store.read_file(package, "large") == LARGE
+
+
+@pytest.mark.parametrize("fault", [*list(WRITES)[:4], "cut", "reset"])
+def test_a_fault_over_tls_is_the_same(
+    fast: Place,
+    home: Home,
+    tmp_path: Path,
+    certificate: Path,  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    made = WRITES[fault][0] if fault in WRITES else READS[fault][0]
+    write_tree(tmp_path / "tree", {"small": b"small", "large": LARGE})
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    with (
+        in_front_of(endpoint(fast), tls=server_tls(certificate)) as between,
+        opened(home, fast, between) as store,
+    ):
+
+        def work() -> None:
+            package = store.push(tmp_path / "tree", **SAID).package.package_id
+            assert store.read_file(package, "large") == LARGE
+
+        between.plan(made(ALWAYS))
+        with refused(BackendError, "connection-lost", between.url):
+            work()
+        planned = made(1)
+        between.plan(planned)
+        work()
+        assert planned.seen == 1
 
 
 def test_a_read_that_is_slower_than_the_limit_is_given_up(fast: Place, home: Home, tmp_path: Path) -> None:

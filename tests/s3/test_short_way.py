@@ -27,7 +27,7 @@ from artifactstore.objects.s3.short_way import Signer, short_way
 from artifactstore.objects.service import Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from client.harness import Script
@@ -467,19 +467,58 @@ def test_only_a_server_that_proves_who_it_is_gets_a_request(
         assert len(server.requests) == 2
 
 
+def the_long_way(calls: S3Calls) -> Any:
+    return calls.call("get_object", Bucket="bucket", Key="key")
+
+
+def put_much(calls: S3Calls) -> Any:
+    return put(calls, bytes(32 << 20))
+
+
+@pytest.mark.parametrize("call", [get, put_much, the_long_way])
 @pytest.mark.parametrize("said", [b"", GOOD[:-1]])
 def test_tls_that_breaks_off_is_a_connection_that_breaks_off(
     certificate: Path,  # noqa: F811 - the fixture
     monkeypatch: pytest.MonkeyPatch,
     said: bytes,
+    call: Callable[[S3Calls], Any],
 ) -> None:
+    def script(caller: Caller) -> None:
+        caller.read_head()
+        caller.say(said)
+
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     with (
-        rude(closing(said), tls=server_tls(certificate)) as server,
+        rude(script, tls=server_tls(certificate)) as server,
         calling(server.url) as calls,
         refused(BackendError, "connection-lost", server.url),
     ):
-        get(calls)
+        call(calls)
+    assert len(server.requests) >= 5  # a library may try twice by itself
+
+
+def greeted(caller: Caller) -> None:
+    """Takes what the client says first."""
+    caller.stream.recv(1 << 16)
+
+
+def greeted_in_plain_http(caller: Caller) -> None:
+    greeted(caller)
+    caller.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.mark.parametrize("call", [get, the_long_way])
+@pytest.mark.parametrize(
+    ("script", "code", "tries"), [(greeted, "connection-lost", 5), (greeted_in_plain_http, "tls-failed", 1)]
+)
+def test_a_greeting_that_breaks_off_is_told_from_one_that_is_none(
+    call: Callable[[S3Calls], Any], script: Script, code: str, tries: int
+) -> None:
+    with rude(script) as server:
+        url = server.url.replace("http:", "https:")
+        with calling(url) as calls, refused(BackendError, code, url):
+            call(calls)
+        assert len(server.callers) == tries
 
 
 # Processes
