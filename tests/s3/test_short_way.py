@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 KEYS = ("ACCESS", "canary-b81f20-secret")
 DATA = b"0123456789"
-GOOD = http_answer(DATA, status="206 Partial Content", more=f"Content-Range: bytes 0-9/{len(DATA)}\r\n")
+SAID = f'Content-Range: bytes 0-9/{len(DATA)}\r\nETag: "e"\r\n'
+GOOD = http_answer(DATA, status="206 Partial Content", more=SAID)
 NEVER = 1e6  # seconds before a call is repeated: longer than it may last, so it is not repeated
 LONG = b"\r\namz-sdk-"  # what only the long way says
 
@@ -326,6 +327,34 @@ def test_a_range_that_the_object_should_have_is_no_damage() -> None:
         with refused(BackendError, "connection-lost", server.url):
             service.get("key", 0, 10)
         service.close()
+
+
+PAGE = http_answer(b"<html><body><p>maintenance</p></body></html>", content_type="text/html")
+EMPTY = http_answer(b"")
+LISTING = {"Bucket": "bucket", "Prefix": "", "MaxKeys": 10}
+
+
+@pytest.mark.parametrize("further", [{}, {"ExpectedBucketOwner": "1"}], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("method", "asked", "answer"),
+    [
+        ("put_object", {"Bucket": "bucket", "Key": "key", "Body": DATA}, PAGE),
+        ("put_object", {"Bucket": "bucket", "Key": "key", "Body": DATA}, EMPTY),
+        ("head_object", {"Bucket": "bucket", "Key": "key"}, EMPTY),
+        ("list_objects_v2", LISTING, PAGE),
+        ("list_object_versions", {"Bucket": "bucket"}, PAGE),
+        ("list_multipart_uploads", {"Bucket": "bucket"}, PAGE),
+        ("create_multipart_upload", {"Bucket": "bucket", "Key": "key"}, PAGE),
+        ("copy_object", {"Bucket": "bucket", "Key": "key", "CopySource": "bucket/other"}, PAGE),
+    ],
+)
+def test_a_page_in_front_of_a_server_is_no_answer_of_it(
+    method: str, asked: dict[str, Any], answer: bytes, further: dict[str, str]
+) -> None:
+    with rude(answering(answer)) as server, calling(server.url) as calls:
+        with refused(BackendError, "not-s3", server.url):
+            calls.call(method, **asked, **further)
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "307 Moved"])

@@ -31,6 +31,19 @@ _CONNECT_TIMEOUT = 5  # seconds
 _CONNECTIONS = 32
 _TRIES = 5  # of a call that may work in a moment: all of them can be made twice
 _REPEATED = frozenset({"throttled", "server-error", "write-conflict", "connection-lost", "bytes-damaged"})
+# What a good answer says at least. Source: Amazon S3 API reference, as the names of the calls.
+_ANSWERED = {
+    "copy_object": ("CopyObjectResult",),
+    "create_multipart_upload": ("UploadId",),
+    "head_object": ("ContentLength", "LastModified"),
+    "list_multipart_uploads": ("IsTruncated",),
+    "list_object_versions": ("IsTruncated",),
+    "list_objects_v2": ("IsTruncated",),
+    "list_parts": ("IsTruncated",),
+    "put_object": ("ETag",),
+    "upload_part": ("ETag",),
+    "upload_part_copy": ("CopyPartResult",),
+}
 
 
 class S3Calls:
@@ -61,7 +74,7 @@ class S3Calls:
         for attempt in range(1, _TRIES + 1):
             try:
                 left = max(give_up - time.monotonic(), 0.1)
-                return self._call_once(method, min(once, left), arguments)
+                return self._believed(method, self._call_once(method, min(once, left), arguments))
             except ConditionFailed:
                 raise ConditionFailed(repeated=attempt > 1) from None
             except BackendError as error:
@@ -72,6 +85,18 @@ class S3Calls:
                     raise
                 time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    def _believed(self, method: str, answer: Any) -> Any:
+        """The answer, if it says what an S3 server says; a page in front of one has a 200 for everything."""
+        for name in _ANSWERED.get(method, ()):
+            if answer.get(name) in (None, "", {}):
+                raise BackendError(
+                    f"{self._config.name}: what answers there is no S3 server (no {name} in its answer)",
+                    hint="check the endpoint, and what stands in front of it",
+                    code="not-s3",
+                    retryable=True,
+                )
+        return answer
 
     def _call_once(self, method: str, deadline: float, arguments: dict[str, Any]) -> Any:
         give_up = time.monotonic() + deadline
