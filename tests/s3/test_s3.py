@@ -94,6 +94,21 @@ def test_what_the_server_refuses_is_named(bucket: Place, home: Home, tree: Path,
     assert_named(bucket, home, tree, *WRONG[what])
 
 
+def test_keys_that_were_replaced_are_picked_up(bucket: Place, home: Home, tree: Path) -> None:
+    assert bucket.server is not None
+    present = [_wrong_key(bucket.server)["credentials"]()]
+    backend = bucket.backend(credentials=lambda: present[0])
+    with Store.open(home.database, home.objects, further={REMOTE: backend}, default_backend=REMOTE) as store:
+        with refused(AccessError, "bad-credentials"):
+            store.push(tree, **SAID)
+        with pytest.raises(AccessError):
+            backend.size_of(digest_pair(b"a").blake3)
+        present[0] = bucket.server.keys
+        assert backend.size_of(digest_pair(b"a").blake3) is None
+        store.push(tree, **SAID)
+        assert store.fsck(read=True).clean
+
+
 @pytest.mark.parametrize("what", NOBODY)
 def test_why_nobody_answers_is_named(
     plain: Place, home: Home, tree: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str

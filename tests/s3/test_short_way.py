@@ -21,10 +21,8 @@ from store.harness import refused
 from artifactstore import AccessError, BackendError
 from artifactstore.objects.s3.calls import S3Calls
 from artifactstore.objects.s3.config import S3Config
-from artifactstore.objects.s3.failures import ConditionFailed
 from artifactstore.objects.s3.service import S3Service
 from artifactstore.objects.s3.short_way import Signer, short_way
-from artifactstore.objects.service import Range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +53,10 @@ def get(calls: S3Calls, **further: Any) -> Any:
     return calls.call("get_object", Bucket="bucket", Key="key", Range="bytes=0-9", **further)["Body"]
 
 
+def the_long_way(calls: S3Calls) -> Any:
+    return calls.call("get_object", Bucket="bucket", Key="key")
+
+
 def put(calls: S3Calls, data: bytes = DATA, **further: Any) -> Any:
     return calls.call("put_object", Bucket="bucket", Key="key", Body=data, **further)
 
@@ -63,12 +65,6 @@ def xml_answer(status: str, code: str) -> bytes:
     return http_answer(
         f"<Error><Code>{code}</Code><Message>as planned</Message></Error>".encode(), status=status
     )
-
-
-def head_answer(size: int) -> bytes:
-    """What a HEAD is told of an object."""
-    more = "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
-    return f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n{more}\r\n".encode()
 
 
 def hanging(caller: Caller) -> None:
@@ -173,15 +169,6 @@ def test_half_an_answer_is_none(what: str) -> None:
 def test_a_call_whose_first_try_fails_succeeds() -> None:
     with rude(closing(), answering(GOOD)) as server, calling(server.url) as calls:
         assert get(calls) == DATA
-
-
-def test_a_key_that_an_earlier_try_may_have_taken_is_told_from_one_that_was_taken() -> None:
-    taken = answering(xml_answer("412 Precondition Failed", "PreconditionFailed"))
-    for scripts, repeated in (((taken,), False), ((closing(), taken), True)):
-        with rude(*scripts) as server, calling(server.url) as calls:
-            with pytest.raises(ConditionFailed) as caught:
-                put(calls, IfNoneMatch="*")
-            assert caught.value.repeated == repeated
 
 
 @pytest.mark.parametrize("more", [b"surplus", GOOD])
@@ -309,52 +296,6 @@ def test_a_server_that_ignores_ranges_is_left_to_the_long_way() -> None:
     assert found is not None
     assert (found.data, found.size) == (whole[:10], len(whole))
     assert [LONG in head for head in server.requests] == [False, True]
-
-
-@pytest.mark.parametrize(("start", "size"), [(0, 0), (10, 3)])
-def test_a_range_that_the_object_does_not_have_tells_its_size(start: int, size: int) -> None:
-    beyond = xml_answer("416 Requested Range Not Satisfiable", "InvalidRange")
-    with rude(answering(beyond, head_answer(size))) as server:
-        service = S3Service(config(server.url))
-        assert service.get("key", start, 10) == Range(b"", size)
-        service.close()
-
-
-def test_a_range_that_the_object_should_have_is_no_damage() -> None:
-    beyond = xml_answer("416 Requested Range Not Satisfiable", "InvalidRange")
-    with rude(answering(beyond, head_answer(10))) as server:
-        service = S3Service(config(server.url))
-        with refused(BackendError, "connection-lost", server.url):
-            service.get("key", 0, 10)
-        service.close()
-
-
-PAGE = http_answer(b"<html><body><p>maintenance</p></body></html>", content_type="text/html")
-EMPTY = http_answer(b"")
-LISTING = {"Bucket": "bucket", "Prefix": "", "MaxKeys": 10}
-
-
-@pytest.mark.parametrize("further", [{}, {"ExpectedBucketOwner": "1"}], ids=["short", "long"])
-@pytest.mark.parametrize(
-    ("method", "asked", "answer"),
-    [
-        ("put_object", {"Bucket": "bucket", "Key": "key", "Body": DATA}, PAGE),
-        ("put_object", {"Bucket": "bucket", "Key": "key", "Body": DATA}, EMPTY),
-        ("head_object", {"Bucket": "bucket", "Key": "key"}, EMPTY),
-        ("list_objects_v2", LISTING, PAGE),
-        ("list_object_versions", {"Bucket": "bucket"}, PAGE),
-        ("list_multipart_uploads", {"Bucket": "bucket"}, PAGE),
-        ("create_multipart_upload", {"Bucket": "bucket", "Key": "key"}, PAGE),
-        ("copy_object", {"Bucket": "bucket", "Key": "key", "CopySource": "bucket/other"}, PAGE),
-    ],
-)
-def test_a_page_in_front_of_a_server_is_no_answer_of_it(
-    method: str, asked: dict[str, Any], answer: bytes, further: dict[str, str]
-) -> None:
-    with rude(answering(answer)) as server, calling(server.url) as calls:
-        with refused(BackendError, "not-s3", server.url):
-            calls.call(method, **asked, **further)
-        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "307 Moved"])
@@ -494,10 +435,6 @@ def test_only_a_server_that_proves_who_it_is_gets_a_request(
         with calling(server.url) as calls:
             assert get(calls) == get(calls) == DATA
         assert len(server.requests) == 2
-
-
-def the_long_way(calls: S3Calls) -> Any:
-    return calls.call("get_object", Bucket="bucket", Key="key")
 
 
 def put_much(calls: S3Calls) -> Any:
