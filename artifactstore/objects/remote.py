@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from artifactstore.errors import (
     ObjectNotFoundError,
     StateError,
 )
+from artifactstore.forks import watch
 from artifactstore.objects.backend import Stored
 from artifactstore.objects.remote_batch import RemoteBatch
 from artifactstore.objects.remote_reader import FIRST_BLOCK, RemoteReader
@@ -51,6 +53,8 @@ class RemoteBackend:
         self._service = service
         self._backend_id = backend_id
         self._looked: tuple[float, bool, tuple[str, ...]] | None = None
+        self._looking = threading.Lock()
+        watch(self)
 
     def __repr__(self) -> str:
         return f"<RemoteBackend {self._backend_id}: {self._service.name}>"
@@ -230,14 +234,15 @@ class RemoteBackend:
         self, store_id: uuid.UUID, *, claimed: bool = True, deep: bool = False, max_age: float = 0
     ) -> tuple[str, ...]:
         """Why the place cannot be used; see `Backend.problems`."""
-        now = time.monotonic()
-        if self._looked is not None:
-            looked_at, looked_deep, known = self._looked
-            if now - looked_at < max_age and looked_deep >= deep:
-                return known
-        found = self._problems(store_id, claimed=claimed, deep=deep)
-        self._looked = now, deep, found
-        return found
+        with self._looking:
+            if self._looked is not None:
+                looked_at, looked_deep, known = self._looked
+                if time.monotonic() - looked_at < max_age and looked_deep >= deep:
+                    return known
+            found = self._problems(store_id, claimed=claimed, deep=deep)
+            # Its age counts from its end: a place that hangs would else be looked at for everybody who asks.
+            self._looked = time.monotonic(), deep, found
+            return found
 
     def _problems(self, store_id: uuid.UUID, *, claimed: bool, deep: bool) -> tuple[str, ...]:
         try:
@@ -251,6 +256,14 @@ class RemoteBackend:
         except ArtifactStoreError as error:
             return (error.message,)
         return ()
+
+    def before_fork(self) -> None:
+        """Wait for nobody: a look may take long."""
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Forget in the child a look that goes on in the parent."""
+        if in_child:
+            self._looking = threading.Lock()
 
     def close(self) -> None:
         """Release connections."""
