@@ -1,9 +1,9 @@
-"""Orphans: objects that no location names, and locations whose object is not there."""
+"""Orphans: objects that no location names, hidden or not, and locations whose object is not there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from artifactstore import events
@@ -44,7 +44,8 @@ class OrphanResult:
     Args:
         protected_count: objects without a location that are too young to judge.
         missing: live locations without their object.
-        stale_count: staging folders of dead processes; removed if the call deletes.
+        stale_count: staging folders of dead processes, uploads that nobody completes, old probes; removed if
+            the call deletes.
     """
 
     orphans: tuple[Orphan, ...]
@@ -73,7 +74,7 @@ def find(
     protected = stale = 0
     before = now - older_than * 1_000_000
     for backend_id, backend in backends.items():
-        for batch in _batches(backend.stored()):
+        for batch in _batches(chain(backend.stored(), backend.hidden())):
             with read() as connection:
                 left_over = [each for each in batch if not _is_live(connection, each.blake3, backend_id)]
             old = [each for each in left_over if each.written_at <= before]

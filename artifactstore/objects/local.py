@@ -260,6 +260,10 @@ class LocalBackend:
                             status = os.lstat(os.path.join(folder, name))
                             yield Stored(bytes.fromhex(name), status.st_size, status.st_mtime_ns // 1000)
 
+    def hidden(self) -> Iterator[Stored]:
+        """Nothing: what is deleted is gone; see `Backend.hidden`."""
+        return iter(())
+
     def _unlink(self, key: str) -> None:
         """Remove one object, not durable yet; idempotent."""
         with contextlib.suppress(FileNotFoundError):

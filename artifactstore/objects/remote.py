@@ -11,6 +11,7 @@ import json
 import threading
 import time
 import uuid
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from artifactstore.digest import DIGEST_SIZE, is_lower_hex, object_key
@@ -23,7 +24,7 @@ from artifactstore.errors import (
 )
 from artifactstore.forks import watch
 from artifactstore.objects.backend import Stored
-from artifactstore.objects.remote_batch import RemoteBatch
+from artifactstore.objects.remote_batch import SET_ASIDE, RemoteBatch
 from artifactstore.objects.remote_reader import FIRST_BLOCK, RemoteReader
 from artifactstore.objects.service import PROBE
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from artifactstore.objects.backend import Named
-    from artifactstore.objects.service import ObjectLocks, Service
+    from artifactstore.objects.service import Found, ObjectLocks, Service
 
 MARKER = "artifactstore.json"
 _MARKER_FORMAT = 1
@@ -142,14 +143,17 @@ class RemoteBackend:
         return RemoteBatch(self._service, keep=keep, damaged=damaged, named=named)
 
     def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
-        """Abort uploads that crashed batches have begun; see `Backend.remove_stale`."""
+        """Abort uploads that nobody completes, and remove old probes; see `Backend.remove_stale`."""
         before = time.time_ns() // 1000 - older_than * 1_000_000
-        stale = 0
-        for key, upload in list(self._service.unfinished(_TOP, before)):
-            if not dry_run:
-                self._service.abort(key, upload)
-            stale += 1
-        return stale
+        uploads = [each for top in (_TOP, f"{SET_ASIDE}/") for each in self._service.unfinished(top, before)]
+        found = chain(self._service.entries(PROBE), self._service.hidden(PROBE))
+        probes = [each.key for each in found if each.written_at <= before]
+        if dry_run:
+            return len(uploads) + len(probes)
+        for key, upload in uploads:
+            self._service.abort(key, upload)
+        locked = self._service.delete_all(probes) if probes else ()
+        return len(uploads) + len(probes) - len(locked)
 
     # Reading
 
@@ -209,12 +213,11 @@ class RemoteBackend:
 
     def stored(self) -> Iterator[Stored]:
         """All objects; see `Backend.stored`."""
-        for found in self._service.entries(_TOP):
-            name = found.key.rpartition("/")[2]
-            if len(name) == 2 * DIGEST_SIZE and is_lower_hex(name):
-                blake3 = bytes.fromhex(name)
-                if found.key == object_key(blake3):
-                    yield Stored(blake3, found.size, found.written_at)
+        return _objects(self._service.entries(_TOP))
+
+    def hidden(self) -> Iterator[Stored]:
+        """What a deletion has hidden and not removed; see `Backend.hidden`."""
+        return _objects(self._service.hidden(_TOP))
 
     @property
     def object_locks(self) -> ObjectLocks | None:
@@ -268,6 +271,16 @@ class RemoteBackend:
     def close(self) -> None:
         """Release connections."""
         self._service.close()
+
+
+def _objects(entries: Iterable[Found]) -> Iterator[Stored]:
+    """Those entries that are objects."""
+    for found in entries:
+        name = found.key.rpartition("/")[2]
+        if len(name) == 2 * DIGEST_SIZE and is_lower_hex(name):
+            blake3 = bytes.fromhex(name)
+            if found.key == object_key(blake3):
+                yield Stored(blake3, found.size, found.written_at)
 
 
 def _write_marker(service: Service, store_id: uuid.UUID, *, replace: bool) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SET_ASIDE = "damaged"
+SET_ASIDE = "damaged"
 _SENT_UNSEEN = 64 << 10  # bytes up to which an object that the log has never named is sent without a look
 
 
@@ -165,7 +165,7 @@ class RemoteBatch:
 
     def _set_aside(self, key: str) -> None:
         """Keep a damaged object for those who will ask how it came about."""
-        kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
+        kept = f"{SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
         if self._service.copy(key, kept):
             _log.warning("object %s is damaged; set aside as %s and written anew", key, kept)
 

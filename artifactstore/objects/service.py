@@ -95,6 +95,12 @@ class Service(Protocol):
     def entries(self, prefix: str) -> Iterator[Found]:
         """What lies under all keys with a prefix, in the order of the keys."""
 
+    def hidden(self, prefix: str) -> Iterator[Found]:
+        """What `delete_all` has hidden and not removed, with the moment when it did: it was broken off.
+
+        The size is that of all versions together.
+        """
+
     @property
     def object_locks(self) -> ObjectLocks | None:
         """The locks of this place; None if it enforces none, or is not asked to."""
@@ -109,7 +115,7 @@ class Service(Protocol):
         """
 
     def unfinished(self, prefix: str, before: int) -> Iterator[tuple[str, str]]:
-        """Uploads that nobody has completed: key, and what `abort` wants.
+        """Uploads that nobody has completed, and whose bytes are no object's: key, and what `abort` wants.
 
         Args:
             before: microseconds; only those begun earlier.

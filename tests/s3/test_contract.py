@@ -23,6 +23,7 @@ from artifactstore.digest import digest_pair, object_key
 from artifactstore.lifecycle.verify import TRUNCATED
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.remote import RemoteBackend
+from artifactstore.objects.service import PROBE
 from s3.conftest import open_store
 from s3.places import PART, REMOTE, Place
 from s3.watched import Watched
@@ -296,6 +297,17 @@ def test_orphans_are_found_by_their_age(remote: Store, place: Place, tree: Path)
     assert (found.blake3, found.deleted) == (digest_pair(b"nobody's").blake3, True)
     assert key_of(b"nobody's") not in place.all_keys()
     assert remote.fsck(read=True).clean
+
+
+def test_probes_that_a_crash_left_are_removed(remote: Store, place: Place, tree: Path) -> None:
+    remote.push(tree, **SAID)
+    before = place.all_keys()
+    place.overwrite(f"{PROBE}{'0' * 32}", b"left")
+    assert remote.orphans(**ACTOR, delete=True).stale_count == 0
+    assert remote.orphans(**ACTOR, older_than=0).stale_count == 1
+    assert len(place.all_keys()) == len(before) + 1
+    assert remote.orphans(**ACTOR, older_than=0, delete=True).stale_count == 1
+    assert place.all_keys() == before
 
 
 @pytest.mark.parametrize("size", [SMALL_FILE, 2 * PART + 1])

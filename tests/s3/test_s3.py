@@ -251,10 +251,11 @@ def test_uploads_that_a_crash_left_are_found_and_thrown_away(bucket: Place, home
         assert bucket.server is not None
         calls = S3Calls(bucket.server.config(""))
         calls.call("create_multipart_upload", Bucket="artifact-store", Key=f"{bucket.prefix}/{key}")
+        calls.call("create_multipart_upload", Bucket="artifact-store", Key=f"{bucket.prefix}/damaged/copy")
         calls.call("create_multipart_upload", Bucket="artifact-store", Key=f"other-{bucket.prefix}/{key}")
         assert store.orphans(**ACTOR).stale_count == 0
-        assert store.orphans(**ACTOR, older_than=0).stale_count == 1
-        assert store.orphans(**ACTOR, older_than=0, delete=True).stale_count == 1
+        assert store.orphans(**ACTOR, older_than=0).stale_count == 2
+        assert store.orphans(**ACTOR, older_than=0, delete=True).stale_count == 2
         assert store.orphans(**ACTOR, older_than=0).stale_count == 0
         others = calls.call(
             "list_multipart_uploads", Bucket="artifact-store", Prefix=f"other-{bucket.prefix}"

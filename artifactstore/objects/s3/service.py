@@ -116,6 +116,29 @@ class S3Service:
                 moment = microseconds(entry["LastModified"])
                 yield Found(self._bucket.relative(entry["Key"]), int(entry["Size"]), moment)
 
+    def hidden(self, prefix: str) -> Iterator[Found]:
+        """Keys below whose newest version, a marker of a deletion, others lie; see `Service.hidden`."""
+        if not self._bucket.call("get_bucket_versioning").get("Status"):
+            return
+        marked: dict[str, int] = {}
+        sizes: dict[str, int] = {}
+        for page in self._bucket.pages(
+            "list_object_versions",
+            {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"},
+            Prefix=self._bucket.key(prefix),
+            MaxKeys=self._config.page_size,
+        ):
+            for entry in page.get("DeleteMarkers", ()):
+                if entry["IsLatest"]:
+                    marked[self._bucket.relative(entry["Key"])] = microseconds(entry["LastModified"])
+            # The newest version of a key is listed first, so its marker is known by now.
+            for entry in page.get("Versions", ()):
+                key = self._bucket.relative(entry["Key"])
+                if key in marked:
+                    sizes[key] = sizes.get(key, 0) + int(entry["Size"])
+        for key, size in sizes.items():
+            yield Found(key, size, marked[key])
+
     # Writing
 
     def put(self, key: str, data: bytes | memoryview, *, sha256: bytes, replace: bool) -> bool:
