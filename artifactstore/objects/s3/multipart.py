@@ -31,9 +31,9 @@ _COPY_TIMEOUT = 300.0  # seconds; the server copies up to a gibibyte
 class Multipart:
     """Uploads and copies in parts; nothing of them is visible before they are complete.
 
-    What fails before its completion is asked for is aborted. Afterwards only what the server's first answer
-    refuses is: a completion without an answer may be under way or done, and servers are known that lose bytes
-    of the object when they abort beside a completion, or after one.
+    What fails before its completion is asked for is aborted, and so is what the first answer says to come too
+    late. Otherwise a completion may be under way or done, and servers are known that lose bytes of the object
+    when they abort beside a completion, or after one.
     Source: github.com/ceph/ceph/pull/60771, github.com/seaweedfs/seaweedfs/issues/11382.
     """
 
@@ -43,13 +43,14 @@ class Multipart:
 
     def upload(self, key: str, fill: Fill, size: int, *, replace: bool) -> bool:
         """Store a stream; see `Service.upload`."""
+        before = self._look(key) if replace else None
         upload = self._begin(key, ChecksumAlgorithm="SHA256")
         try:
             parts = self._upload_parts(key, upload, fill, size)
         except BaseException:
             self._abandon(key, upload)
             raise
-        return self._complete(key, upload, parts, size, replace=replace)
+        return self._complete(key, upload, parts, size, replace=replace, before=before)
 
     def copy(self, key: str, target: str, size: int) -> None:
         """Copy so many bytes on the server, in one request if they are few.
@@ -182,14 +183,22 @@ class Multipart:
         return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
     def _complete(
-        self, key: str, upload: str, parts: list[dict[str, Any]], size: int, *, replace: bool
+        self,
+        key: str,
+        upload: str,
+        parts: list[dict[str, Any]],
+        size: int,
+        *,
+        replace: bool,
+        before: dict[str, Any] | None = None,
     ) -> bool:
         """Make an object of the parts; false if the key was taken.
 
+        Args:
+            before: what is to be replaced.
         Raises:
             AccessError, BackendError: it is not there afterwards; whether it will be, nobody knows.
         """
-        before = self._look(key) if replace else None
         failure: ArtifactStoreError | None = None
         try:
             self._writing.write(
