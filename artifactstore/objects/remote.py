@@ -11,7 +11,6 @@ import json
 import threading
 import time
 import uuid
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from artifactstore.digest import DIGEST_SIZE, is_lower_hex, object_key
@@ -146,12 +145,14 @@ class RemoteBackend:
         """Abort uploads that nobody completes, and remove old probes; see `Backend.remove_stale`."""
         before = time.time_ns() // 1000 - older_than * 1_000_000
         uploads = [each for top in (_TOP, f"{SET_ASIDE}/") for each in self._service.unfinished(top, before)]
-        found = chain(self._service.entries(PROBE), self._service.hidden(PROBE))
-        probes = [each.key for each in found if each.written_at <= before]
+        probes = [each.key for each in self._service.entries(PROBE) if each.written_at <= before]
+        hidden = [each.key for each in self._service.hidden(PROBE) if each.written_at <= before]
+        probes += hidden
         if dry_run:
             return len(uploads) + len(probes)
         for key, upload in uploads:
             self._service.abort(key, upload)
+        self._service.reveal(hidden)
         locked = self._service.delete_all(probes) if probes else ()
         return len(uploads) + len(probes) - len(locked)
 
@@ -218,6 +219,10 @@ class RemoteBackend:
     def hidden(self) -> Iterator[Stored]:
         """What a deletion has hidden and not removed; see `Backend.hidden`."""
         return _objects(self._service.hidden(_TOP))
+
+    def reveal(self, wanted: Iterable[bytes]) -> None:
+        """Bring hidden objects back; see `Backend.reveal`."""
+        self._service.reveal([object_key(blake3) for blake3 in wanted])
 
     @property
     def object_locks(self) -> ObjectLocks | None:

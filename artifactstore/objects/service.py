@@ -101,6 +101,9 @@ class Service(Protocol):
         The size is that of all versions together.
         """
 
+    def reveal(self, keys: Sequence[str]) -> None:
+        """Bring hidden ones back: not every service lets `delete_all` know of them."""
+
     @property
     def object_locks(self) -> ObjectLocks | None:
         """The locks of this place; None if it enforces none, or is not asked to."""
