@@ -1,4 +1,4 @@
-"""Orphans: objects that no location names, and locations whose object is not there."""
+"""Orphans: objects that no location names, hidden or not, and locations whose object is not there."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class OrphanResult:
     Args:
         protected_count: objects without a location that are too young to judge.
         missing: live locations without their object.
-        stale_count: staging folders of dead processes; removed if the call deletes.
+        stale_count: staging folders of dead processes, uploads that nobody completes, old probes; removed if
+            the call deletes.
     """
 
     orphans: tuple[Orphan, ...]
@@ -73,26 +74,18 @@ def find(
     protected = stale = 0
     before = now - older_than * 1_000_000
     for backend_id, backend in backends.items():
-        for batch in _batches(backend.stored()):
-            with read() as connection:
-                left_over = [each for each in batch if not _is_live(connection, each.blake3, backend_id)]
-            old = [each for each in left_over if each.written_at <= before]
-            protected += len(left_over) - len(old)
-            if delete and old:
-                with new_transaction() as transaction:
-                    orphans += _remove(transaction, backend, old)
-            else:
+        for hidden, entries in ((False, backend.stored()), (True, backend.hidden())):
+            for batch in _batches(entries):
                 with read() as connection:
-                    orphans += [
-                        Orphan(
-                            each.blake3,
-                            backend_id,
-                            each.size,
-                            _is_pending(connection, each.blake3, backend_id),
-                            False,
-                        )
-                        for each in old
-                    ]
+                    left_over = [each for each in batch if not _is_live(connection, each.blake3, backend_id)]
+                old = [each for each in left_over if each.written_at <= before]
+                protected += len(left_over) - len(old)
+                if delete and old:
+                    with new_transaction() as transaction:
+                        orphans += _remove(transaction, backend, old, hidden=hidden)
+                else:
+                    with read() as connection:
+                        orphans += _found(connection, backend_id, old)
         missing += _missing(read, backend)
         stale += backend.remove_stale(older_than=older_than, dry_run=not delete)
     return OrphanResult(tuple(orphans), protected, tuple(missing), stale)
@@ -119,12 +112,22 @@ def _is_pending(connection: Connection, blake3: bytes, backend_id: str) -> bool:
     return fetch_one(connection, sql, (blake3, backend_id)) is not None
 
 
-def _remove(transaction: Transaction, backend: Backend, old: list[Stored]) -> list[Orphan]:
+def _found(connection: Connection, backend_id: str, old: list[Stored]) -> list[Orphan]:
+    pending = (_is_pending(connection, each.blake3, backend_id) for each in old)
+    return [
+        Orphan(each.blake3, backend_id, each.size, released, False)
+        for each, released in zip(old, pending, strict=True)
+    ]
+
+
+def _remove(transaction: Transaction, backend: Backend, old: list[Stored], *, hidden: bool) -> list[Orphan]:
     """Remove objects that are still orphans under the lock, and say so in the log."""
     backend_id = backend.backend_id
     connection = transaction.connection
     still = [each for each in old if not _is_live(connection, each.blake3, backend_id)]
     pending = {each.blake3 for each in still if _is_pending(connection, each.blake3, backend_id)}
+    if hidden:
+        backend.reveal(each.blake3 for each in still)
     locked = backend.remove_all(each.blake3 for each in still)
     gone = [each for each in still if each.blake3 not in locked]
     if gone:

@@ -189,6 +189,12 @@ class Backend(Protocol):
     def stored(self) -> Iterator[Stored]:
         """All objects, in the order of their digests."""
 
+    def hidden(self) -> Iterator[Stored]:
+        """Objects that a deletion has hidden and whose bytes are still there, with the moment when it did."""
+
+    def reveal(self, wanted: Iterable[bytes]) -> None:
+        """Undo that, so that they can be removed like any other. Call under the write lock."""
+
     @property
     def object_locks(self) -> ObjectLocks | None:
         """The locks of this place, by the keys of objects; None if it has none."""
@@ -201,13 +207,13 @@ class Backend(Protocol):
         """
 
     def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
-        """Remove what crashed batches left.
+        """Remove what crashes left beside objects.
 
         Args:
             older_than: seconds since the last change.
             dry_run: only count it.
         Returns:
-            How many staging folders or unfinished uploads that is.
+            How many staging folders, unfinished uploads or probes that is.
         """
 
     def inodes(self) -> Iterable[tuple[int, int]]:

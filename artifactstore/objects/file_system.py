@@ -109,8 +109,7 @@ class FileSystemService:
         found = self.head(key)
         if found is None:
             return None
-        if start + length > found.size:
-            length = found.size - start
+        length = max(0, min(length, found.size - start))
         with self._translated():
             file_system, path = self._path(key)
             try:
@@ -125,16 +124,20 @@ class FileSystemService:
         return Range(bytes(data), found.size)
 
     def entries(self, prefix: str) -> Iterator[Found]:
-        """All files below a folder; see `Service.entries`."""
+        """All files below a folder, or those in it that begin with a name; see `Service.entries`."""
+        folder, _, begin = prefix.rpartition("/")
         with self._translated():
-            file_system, path = self._path(prefix.rstrip("/"))
+            file_system, path = self._path(folder)
             root = self._place()[1]
+            depth = 1 if begin else None
             try:
-                entries = self._within(_LISTING, file_system.find, path, detail=True)
+                entries = self._within(_LISTING, file_system.find, path, maxdepth=depth, detail=True)
             except FileNotFoundError:
                 entries = {}
         for name in sorted(entries):
-            yield _found(name[len(root) + 1 :], entries[name])
+            key = name[len(root) + 1 :]
+            if key.startswith(prefix):
+                yield _found(key, entries[name])
 
     # Writing
 
@@ -213,6 +216,13 @@ class FileSystemService:
             except FileNotFoundError:
                 return False
         return True
+
+    def hidden(self, prefix: str) -> Iterator[Found]:
+        """Nothing: no versions are kept; see `Service.hidden`."""
+        return iter(())
+
+    def reveal(self, keys: Sequence[str]) -> None:
+        """Nothing; see `Service.reveal`."""
 
     @property
     def object_locks(self) -> None:

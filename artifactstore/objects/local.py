@@ -257,6 +257,13 @@ class LocalBackend:
                             status = os.lstat(os.path.join(folder, name))
                             yield Stored(bytes.fromhex(name), status.st_size, status.st_mtime_ns // 1000)
 
+    def hidden(self) -> Iterator[Stored]:
+        """Nothing: what is deleted is gone; see `Backend.hidden`."""
+        return iter(())
+
+    def reveal(self, wanted: Iterable[bytes]) -> None:
+        """Nothing; see `Backend.reveal`."""
+
     def _unlink(self, key: str) -> None:
         """Remove one object, not durable yet; idempotent."""
         with contextlib.suppress(FileNotFoundError):

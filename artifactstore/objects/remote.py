@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -20,8 +21,9 @@ from artifactstore.errors import (
     ObjectNotFoundError,
     StateError,
 )
+from artifactstore.forks import watch
 from artifactstore.objects.backend import Stored
-from artifactstore.objects.remote_batch import RemoteBatch
+from artifactstore.objects.remote_batch import SET_ASIDE, RemoteBatch
 from artifactstore.objects.remote_reader import FIRST_BLOCK, RemoteReader
 from artifactstore.objects.service import PROBE
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from artifactstore.objects.backend import Named
-    from artifactstore.objects.service import ObjectLocks, Service
+    from artifactstore.objects.service import Found, ObjectLocks, Service
 
 MARKER = "artifactstore.json"
 _MARKER_FORMAT = 1
@@ -51,6 +53,8 @@ class RemoteBackend:
         self._service = service
         self._backend_id = backend_id
         self._looked: tuple[float, bool, tuple[str, ...]] | None = None
+        self._looking = threading.Lock()
+        watch(self)
 
     def __repr__(self) -> str:
         return f"<RemoteBackend {self._backend_id}: {self._service.name}>"
@@ -138,14 +142,19 @@ class RemoteBackend:
         return RemoteBatch(self._service, keep=keep, damaged=damaged, named=named)
 
     def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:
-        """Abort uploads that crashed batches have begun; see `Backend.remove_stale`."""
+        """Abort uploads that nobody completes, and remove old probes; see `Backend.remove_stale`."""
         before = time.time_ns() // 1000 - older_than * 1_000_000
-        stale = 0
-        for key, upload in list(self._service.unfinished(_TOP, before)):
-            if not dry_run:
-                self._service.abort(key, upload)
-            stale += 1
-        return stale
+        uploads = [each for top in (_TOP, f"{SET_ASIDE}/") for each in self._service.unfinished(top, before)]
+        probes = [each.key for each in self._service.entries(PROBE) if each.written_at <= before]
+        hidden = [each.key for each in self._service.hidden(PROBE) if each.written_at <= before]
+        probes += hidden
+        if dry_run:
+            return len(uploads) + len(probes)
+        for key, upload in uploads:
+            self._service.abort(key, upload)
+        self._service.reveal(hidden)
+        locked = self._service.delete_all(probes) if probes else ()
+        return len(uploads) + len(probes) - len(locked)
 
     # Reading
 
@@ -205,12 +214,15 @@ class RemoteBackend:
 
     def stored(self) -> Iterator[Stored]:
         """All objects; see `Backend.stored`."""
-        for found in self._service.entries(_TOP):
-            name = found.key.rpartition("/")[2]
-            if len(name) == 2 * DIGEST_SIZE and is_lower_hex(name):
-                blake3 = bytes.fromhex(name)
-                if found.key == object_key(blake3):
-                    yield Stored(blake3, found.size, found.written_at)
+        return _objects(self._service.entries(_TOP))
+
+    def hidden(self) -> Iterator[Stored]:
+        """What a deletion has hidden and not removed; see `Backend.hidden`."""
+        return _objects(self._service.hidden(_TOP))
+
+    def reveal(self, wanted: Iterable[bytes]) -> None:
+        """Bring hidden objects back; see `Backend.reveal`."""
+        self._service.reveal([object_key(blake3) for blake3 in wanted])
 
     @property
     def object_locks(self) -> ObjectLocks | None:
@@ -230,14 +242,15 @@ class RemoteBackend:
         self, store_id: uuid.UUID, *, claimed: bool = True, deep: bool = False, max_age: float = 0
     ) -> tuple[str, ...]:
         """Why the place cannot be used; see `Backend.problems`."""
-        now = time.monotonic()
-        if self._looked is not None:
-            looked_at, looked_deep, known = self._looked
-            if now - looked_at < max_age and looked_deep >= deep:
-                return known
-        found = self._problems(store_id, claimed=claimed, deep=deep)
-        self._looked = now, deep, found
-        return found
+        with self._looking:
+            if self._looked is not None:
+                looked_at, looked_deep, known = self._looked
+                if time.monotonic() - looked_at < max_age and looked_deep >= deep:
+                    return known
+            found = self._problems(store_id, claimed=claimed, deep=deep)
+            # Its age counts from its end: a place that hangs would else be looked at for everybody who asks.
+            self._looked = time.monotonic(), deep, found
+            return found
 
     def _problems(self, store_id: uuid.UUID, *, claimed: bool, deep: bool) -> tuple[str, ...]:
         try:
@@ -252,9 +265,27 @@ class RemoteBackend:
             return (error.message,)
         return ()
 
+    def before_fork(self) -> None:
+        """Wait for nobody: a look may take long."""
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Forget in the child a look that goes on in the parent."""
+        if in_child:
+            self._looking = threading.Lock()
+
     def close(self) -> None:
         """Release connections."""
         self._service.close()
+
+
+def _objects(entries: Iterable[Found]) -> Iterator[Stored]:
+    """Those entries that are objects."""
+    for found in entries:
+        name = found.key.rpartition("/")[2]
+        if len(name) == 2 * DIGEST_SIZE and is_lower_hex(name):
+            blake3 = bytes.fromhex(name)
+            if found.key == object_key(blake3):
+                yield Stored(blake3, found.size, found.written_at)
 
 
 def _write_marker(service: Service, store_id: uuid.UUID, *, replace: bool) -> None:

@@ -6,18 +6,18 @@ import contextlib
 import logging
 import os
 import threading
-from functools import partial
 from typing import TYPE_CHECKING
 
 from artifactstore.digest import Hasher, digest_pair, new_blake3, object_key
 from artifactstore.errors import BackendError, SourceChangedError
 from artifactstore.objects.backend import Staged
 from artifactstore.objects.ring import pump
+from artifactstore.os_errors import translation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
     from types import TracebackType
-    from typing import IO
+    from typing import Self
 
     from artifactstore.digest import Buffer, DigestPair
     from artifactstore.objects.backend import Fill, Named
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SET_ASIDE = "damaged"
+SET_ASIDE = "damaged"
 _SENT_UNSEEN = 64 << 10  # bytes up to which an object that the log has never named is sent without a look
 
 
@@ -95,11 +95,9 @@ class RemoteBatch:
         ]
         with contextlib.ExitStack() as stack:
             if again is None:
-                import tempfile
-
-                spool = stack.enter_context(tempfile.TemporaryFile(prefix="artifactstore-"))
-                hashes.append((lambda view, _offset: spool.write(view), 1))
-                again = partial(_from_start, spool)
+                spool = stack.enter_context(_Spool())
+                hashes.append((spool.write, 1))
+                again = spool.again
             reading = again
             size = pump(fill, hashes)
             digests = hasher.pair()
@@ -167,7 +165,7 @@ class RemoteBatch:
 
     def _set_aside(self, key: str) -> None:
         """Keep a damaged object for those who will ask how it came about."""
-        kept = f"{_SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
+        kept = f"{SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
         if self._service.copy(key, kept):
             _log.warning("object %s is damaged; set aside as %s and written anew", key, kept)
 
@@ -211,15 +209,46 @@ class RemoteBatch:
             self._done.clear()
 
 
-def _from_start(spool: IO[bytes]) -> Fill:
-    spool.seek(0)
+class _Spool:
+    """A temporary file with the bytes of a stream that can be read only once."""
 
-    def fill(buffer: memoryview) -> int:
-        data = spool.read(len(buffer))
+    def __enter__(self) -> Self:
+        import tempfile
+
+        with _translated():
+            self._file = tempfile.TemporaryFile(prefix="artifactstore-")
+        return self
+
+    def __exit__(self, *_about: object) -> None:
+        # What is needed of it has been read: a last write that fails hides no other error.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def write(self, view: memoryview, _offset: int) -> None:
+        """Take the next bytes."""
+        with _translated():
+            self._file.write(view)
+
+    def again(self) -> Fill:
+        """All of them from the start."""
+        with _translated():
+            self._file.seek(0)
+        return self._fill
+
+    def _fill(self, buffer: memoryview) -> int:
+        with _translated():
+            data = self._file.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
-    return fill
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the operating system's errors about the temporary folder into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise translation(error, "the folder for temporary files") from error
 
 
 def _unchanged(fill: Fill, size: int, blake3: bytes) -> Fill:

@@ -67,7 +67,11 @@ class Service(Protocol):
         """Raise if the place itself is gone, where a missing place looks like a missing key."""
 
     def get(self, key: str, start: int, length: int) -> Range | None:
-        """At most so many bytes from a position on, which lies before the end; None if the key is free."""
+        """At most so many bytes from a position on, none of them behind the end; None if the key is free.
+
+        Args:
+            length: over 0.
+        """
 
     def put(self, key: str, data: bytes | memoryview, *, sha256: bytes, replace: bool) -> bool:
         """Store bytes, whole or not at all, checked by the service where it can.
@@ -91,6 +95,15 @@ class Service(Protocol):
     def entries(self, prefix: str) -> Iterator[Found]:
         """What lies under all keys with a prefix, in the order of the keys."""
 
+    def hidden(self, prefix: str) -> Iterator[Found]:
+        """What `delete_all` has hidden and not removed, with the moment when it did: it was broken off.
+
+        The size is that of all versions together.
+        """
+
+    def reveal(self, keys: Sequence[str]) -> None:
+        """Bring hidden ones back: not every service lets `delete_all` know of them."""
+
     @property
     def object_locks(self) -> ObjectLocks | None:
         """The locks of this place; None if it enforces none, or is not asked to."""
@@ -105,7 +118,7 @@ class Service(Protocol):
         """
 
     def unfinished(self, prefix: str, before: int) -> Iterator[tuple[str, str]]:
-        """Uploads that nobody has completed: key, and what `abort` wants.
+        """Uploads that nobody has completed, and whose bytes are no object's: key, and what `abort` wants.
 
         Args:
             before: microseconds; only those begun earlier.

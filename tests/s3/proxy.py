@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
 _BLOCK = 1 << 16  # bytes
@@ -189,11 +190,20 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 64
 
-    def __init__(self, upstream: tuple[str, int]) -> None:
+    def __init__(self, upstream: tuple[str, int], tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
         self.upstream = upstream
+        self.tls = tls
         self.faults: list[Fault] = []
         self._lock = threading.Lock()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """The next connection."""
+        connection, address = super().get_request()
+        if self.tls is not None:
+            # The greeting is for the thread of the connection.
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def fault_of(self, request: Request) -> Fault | None:
         """What goes wrong with this request, if anything."""
@@ -213,7 +223,7 @@ class Proxy:
 
     def __init__(self, server: _Server) -> None:
         self._server = server
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        self.url = f"{'https' if server.tls else 'http'}://127.0.0.1:{server.server_address[1]}"
 
     def plan(self, *faults: Fault) -> None:
         """What goes wrong from now on; nothing if none is given."""
@@ -221,12 +231,16 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def in_front_of(endpoint_url: str) -> Iterator[Proxy]:
-    """A proxy in front of a server that speaks http."""
+def in_front_of(endpoint_url: str, *, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
+    """A proxy in front of a server that speaks http.
+
+    Args:
+        tls: how it speaks with clients; None for plain http.
+    """
     parts = urlsplit(endpoint_url)
     assert parts.hostname is not None
     assert parts.port is not None
-    server = _Server((parts.hostname, parts.port))
+    server = _Server((parts.hostname, parts.port), tls)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

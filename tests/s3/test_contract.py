@@ -20,8 +20,10 @@ from artifactstore import (
     Store,
 )
 from artifactstore.digest import digest_pair, object_key
+from artifactstore.lifecycle.verify import TRUNCATED
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.remote import RemoteBackend
+from artifactstore.objects.service import PROBE
 from s3.conftest import open_store
 from s3.places import PART, REMOTE, Place
 from s3.watched import Watched
@@ -218,6 +220,26 @@ def test_a_push_mends_what_a_verify_found_damaged(remote: Store, place: Place, t
     assert remote.fsck(read=True).clean
 
 
+def test_an_object_that_was_emptied_or_cut_is_damaged(remote: Store, place: Place, tree: Path) -> None:
+    small, large = TREE["README.md"], incompressible(PART + 1)
+    (tree / "large.bin").write_bytes(large)
+    package = remote.push(tree, **SAID).package.package_id
+    with remote.open_file(package, "large.bin") as stream:
+        assert stream.read(10) == large[:10]
+        place.overwrite(key_of(small), b"")
+        place.overwrite(key_of(large), large[:3])
+        stream.seek(PART)
+        with refused(IntegrityError, "integrity"):
+            stream.read()
+    for name in ("README.md", "large.bin"):
+        with refused(IntegrityError, "integrity"):
+            remote.read_file(package, name)
+    failures = {failure.blake3: failure.reason for failure in remote.verify(**ACTOR, backend=REMOTE).failures}
+    assert failures == {digest_pair(data).blake3: TRUNCATED for data in (small, large)}
+    remote.push(tree, **{**SAID, "name": "again"})
+    assert remote.fsck(read=True).clean
+
+
 def test_reading_falls_back_to_another_backend(remote: Store, home: Home, place: Place, tree: Path) -> None:
     package = remote.push(tree, **SAID).package.package_id
     remote.copy(source=REMOTE, target="local", **ACTOR)
@@ -275,6 +297,17 @@ def test_orphans_are_found_by_their_age(remote: Store, place: Place, tree: Path)
     assert (found.blake3, found.deleted) == (digest_pair(b"nobody's").blake3, True)
     assert key_of(b"nobody's") not in place.all_keys()
     assert remote.fsck(read=True).clean
+
+
+def test_probes_that_a_crash_left_are_removed(remote: Store, place: Place, tree: Path) -> None:
+    remote.push(tree, **SAID)
+    before = place.all_keys()
+    place.overwrite(f"{PROBE}{'0' * 32}", b"left")
+    assert remote.orphans(**ACTOR, delete=True).stale_count == 0
+    assert remote.orphans(**ACTOR, older_than=0).stale_count == 1
+    assert len(place.all_keys()) == len(before) + 1
+    assert remote.orphans(**ACTOR, older_than=0, delete=True).stale_count == 1
+    assert place.all_keys() == before
 
 
 @pytest.mark.parametrize("size", [SMALL_FILE, 2 * PART + 1])

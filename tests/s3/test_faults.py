@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import io
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from client.conftest import certificate  # noqa: F401 - a fixture
 from store.harness import SAID, TREE, Home, incompressible, refused, write_tree
 
 from artifactstore import AccessError, ArtifactStoreError, BackendError, IntegrityError, Store
@@ -17,9 +20,10 @@ from artifactstore.objects.remote import RemoteBackend
 from artifactstore.objects.s3 import short_way
 from artifactstore.objects.s3.calls import S3Calls
 from s3 import proxy
-from s3.conftest import place_of
+from s3.conftest import open_store, place_of
 from s3.places import PART, REMOTE, Place, s3_service
 from s3.proxy import Fault, Proxy, Request, in_front_of
+from s3.test_short_way import server_tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 ACTOR = {"actor": "ada"}
 LARGE = incompressible(3 * PART + 5)
 ALWAYS = 1000
+BUCKET = "artifact-store"
 LIMIT = 5.0  # seconds: short for a server that hangs, long for one that works on a busy machine
 
 
@@ -77,7 +82,7 @@ def assert_nothing_half(place: Place) -> None:
             found = place.own.get(key, 0, 1 << 30) if place.own.head(key).size else None  # type: ignore[union-attr]
             data = b"" if found is None else found.data
             assert object_key(digest_pair(data).blake3) == key
-    assert place.unfinished() == []
+    assert uploads(place) == []
 
 
 def put(request: Request) -> bool:
@@ -94,6 +99,10 @@ def part(request: Request) -> bool:
 
 def complete(request: Request) -> bool:
     return request.method == "POST" and "uploadId=" in request.path
+
+
+def abort(request: Request) -> bool:
+    return request.method == "DELETE" and "uploadId=" in request.path
 
 
 def begin(request: Request) -> bool:
@@ -145,6 +154,125 @@ def test_a_fault_that_stays_is_named_and_leaves_nothing_half(
         package = store.push(tmp_path / "tree", **SAID).package.package_id
         assert store.read_file(package, "large") == LARGE
         assert store.fsck(read=True).clean
+
+
+# Completions of which nobody knows whether they are done. A server that aborts beside one, or after one, may
+# take the bytes of the object.
+
+
+def test_a_completion_whose_answers_are_all_lost_is_done(server: Place, home: Home, tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree", {"large": LARGE})
+    with in_front_of(endpoint(server)) as between, opened(home, server, between) as store:
+        lost, aborted = Fault(complete, ALWAYS, send=proxy.lose), Fault(abort, ALWAYS)
+        between.plan(lost, aborted)
+        package = store.push(tmp_path / "tree", **SAID).package.package_id
+        assert (lost.seen > 1, aborted.seen) == (True, 0)
+        assert store.read_file(package, "large") == LARGE
+        assert store.fsck(read=True).clean
+    assert uploads(server) == []
+
+
+def test_a_completion_that_never_arrives_leaves_its_upload(fast: Place, home: Home, tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree", {"large": LARGE})
+    with in_front_of(endpoint(fast)) as between, opened(home, fast, between) as store:
+        broken, aborted = Fault(complete, ALWAYS, receive=0), Fault(abort, ALWAYS)
+        between.plan(broken, aborted)
+        with refused(BackendError, "connection-lost", between.url):
+            store.push(tmp_path / "tree", **SAID)
+        assert (broken.seen > 1, aborted.seen) == (True, 0)
+        assert store.list_packages().items == ()
+        assert len(uploads(fast)) == 1
+        between.plan()
+        assert store.orphans(**ACTOR, older_than=0, delete=True).stale_count == 1
+        assert_nothing_half(fast)
+        package = store.push(tmp_path / "tree", **SAID).package.package_id
+        assert store.read_file(package, "large") == LARGE
+
+
+def test_an_object_of_the_same_size_is_no_proof_of_a_completion(fast: Place) -> None:
+    key, digests = object_key(digest_pair(LARGE).blake3), digest_pair(LARGE)
+    fast.overwrite(key, LARGE[::-1])
+    with in_front_of(endpoint(fast)) as between:
+        service = s3_service(fast, endpoint_url=between.url, pause=0.01)
+
+        def mend() -> bool:
+            stream = io.BytesIO(LARGE).readinto
+            return service.upload(key, stream, len(LARGE), sha256=digests.sha256, replace=True)
+
+        between.plan(Fault(complete, ALWAYS, receive=0))
+        with refused(BackendError, "connection-lost"):
+            mend()
+        between.plan(Fault(complete, ALWAYS, send=proxy.lose))
+        assert mend()
+    found = fast.own.get(key, 0, len(LARGE))
+    assert found is not None
+    assert found.data == LARGE
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_an_upload_that_is_too_late_is_aborted_if_nothing_was_lost(fast: Place, lost: int) -> None:
+    key, taken = object_key(digest_pair(LARGE).blake3), proxy.error(412, "PreconditionFailed")
+    with in_front_of(endpoint(fast)) as between:
+        service = s3_service(fast, endpoint_url=between.url, pause=0.01)
+        between.plan(Fault(complete, lost, receive=0), Fault(complete, instead=taken))
+        stored = service.upload(key, io.BytesIO(LARGE).readinto, len(LARGE), sha256=b"", replace=False)
+    assert not stored
+    assert len(uploads(fast)) == lost
+
+
+def test_a_completion_may_take_longer_than_other_calls(fast: Place) -> None:
+    key, going, begun = object_key(digest_pair(LARGE).blake3), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        going.wait(60)
+
+    with in_front_of(endpoint(fast)) as between, ThreadPoolExecutor(1) as pool:
+        service = s3_service(fast, endpoint_url=between.url, timeout=LIMIT)
+        between.plan(Fault(complete, before=wait), Fault(get, before=lambda: going.wait(60)))
+        stored = pool.submit(
+            service.upload, key, io.BytesIO(LARGE).readinto, len(LARGE), sha256=b"", replace=False
+        )
+        try:
+            assert begun.wait(60)
+            with refused(BackendError, "timeout"):
+                service.get(key, 0, 1)
+        finally:
+            going.set()
+        assert stored.result()
+
+
+def test_parts_that_an_object_may_be_made_of_are_not_thrown_away(
+    server: Place, home: Home, tmp_path: Path
+) -> None:
+    write_tree(tmp_path / "tree", {"large": LARGE})
+    key = f"{server.prefix}/{object_key(digest_pair(LARGE).blake3)}"
+    with open_store(home, server) as store, connected(server) as calls:
+        store.push(tmp_path / "tree", **SAID)
+        for data in (LARGE, LARGE[:PART]):
+            upload = calls.call("create_multipart_upload", Bucket=BUCKET, Key=key)["UploadId"]
+            which = {"Bucket": BUCKET, "Key": key, "UploadId": upload}
+            for number, start in enumerate(range(0, len(data), PART), 1):
+                calls.call("upload_part", **which, PartNumber=number, Body=data[start : start + PART])
+        assert len(uploads(server)) == 2
+        assert store.orphans(**ACTOR, older_than=0, delete=True).stale_count == 1
+        assert len(uploads(server)) == 1
+        assert store.fsck(read=True).clean
+
+
+@contextlib.contextmanager
+def connected(place: Place) -> Iterator[S3Calls]:
+    """A connection of the test's own, past all that a service knows."""
+    assert place.server is not None
+    with contextlib.closing(S3Calls(place.server.config(""))) as calls:
+        yield calls
+
+
+def uploads(place: Place) -> list[str]:
+    """The keys of all uploads that the server has open."""
+    with connected(place) as calls:
+        page = calls.call("list_multipart_uploads", Bucket=BUCKET, Prefix=place.prefix)
+    return [entry["Key"] for entry in page.get("Uploads", ()) if entry["Key"].startswith(place.prefix)]
 
 
 def assert_tells_no_secret(place: Place, caught: Any) -> None:
@@ -231,6 +359,36 @@ def test_a_read_through_a_fault(fast: Place, home: Home, tmp_path: Path, fault: 
         assert (tmp_path / "out" / "large").read_bytes() == LARGE
         between.plan()
         assert store.read_file(package, "large") == LARGE
+
+
+@pytest.mark.parametrize("fault", [*list(WRITES)[:4], "cut", "reset"])
+def test_a_fault_over_tls_is_the_same(
+    fast: Place,
+    home: Home,
+    tmp_path: Path,
+    certificate: Path,  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    made = WRITES[fault][0] if fault in WRITES else READS[fault][0]
+    write_tree(tmp_path / "tree", {"small": b"small", "large": LARGE})
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    with (
+        in_front_of(endpoint(fast), tls=server_tls(certificate)) as between,
+        opened(home, fast, between) as store,
+    ):
+
+        def work() -> None:
+            package = store.push(tmp_path / "tree", **SAID).package.package_id
+            assert store.read_file(package, "large") == LARGE
+
+        between.plan(made(ALWAYS))
+        with refused(BackendError, "connection-lost", between.url):
+            work()
+        planned = made(1)
+        between.plan(planned)
+        work()
+        assert planned.seen == 1
 
 
 def test_a_read_that_is_slower_than_the_limit_is_given_up(fast: Place, home: Home, tmp_path: Path) -> None:

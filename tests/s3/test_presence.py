@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ from store.harness import SAID, TREE, FakeClock, Home, incompressible, refused, 
 
 from artifactstore import BackendError, Store
 from artifactstore.digest import digest_pair, object_key
+from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.file_system import FileSystemService
 from artifactstore.objects.remote import RemoteBackend
 from s3.conftest import open_store
@@ -17,7 +19,6 @@ from s3.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 ACTOR = {"actor": "ada"}
 DAY = 86_400_000_000  # microseconds
@@ -270,3 +271,22 @@ def test_a_file_system_that_hangs_is_given_up(memory: Place, home: Home, tmp_pat
             going.set()
         assert store.push(tmp_path / "tree", **{**SAID, "name": "again"}).ingest.new_object_count == 0
         assert store.health(deep=True).status == "ok"
+
+
+def test_a_full_folder_for_temporary_files_is_named(
+    memory: Place, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tempfile
+
+    def full(**_how: Any) -> Any:
+        # Every write says that there is no space.
+        return Path("/dev/full").open("r+b", buffering=0)
+
+    with open_store(home, memory) as store:
+        package = store.create_package(**SAID)
+        with monkeypatch.context() as patched:
+            patched.setattr(tempfile, "TemporaryFile", full)
+            with refused(BackendError, "disk-full", "temporary"):
+                store.ingest_file(package, "file", iter([bytes(SMALL_FILE)] * 2), **ACTOR)
+        assert not store.list_files(package).items
+        store.ingest_file(package, "file", iter([bytes(SMALL_FILE)] * 2), **ACTOR)

@@ -79,9 +79,10 @@ def test_the_documented_rights_are_enough(locked: Locked, home: Home, tmp_path: 
         store.release_hold(package, hold, reason="over", **ACTOR)
         store.extend_retention(package, by=60, **ACTOR)
         locked.call("put_object", Key=locked.key(b"orphan"), Body=b"orphan")
-        locked.call("create_multipart_upload", Key=locked.key(b"upload"))
+        for data in (b"upload", b"small"):
+            locked.call("create_multipart_upload", Key=locked.key(data))
         found = store.orphans(**ACTOR, delete=True, older_than=0)
-        assert ([each.deleted for each in found.orphans], found.stale_count) == ([True], 1)
+        assert ([each.deleted for each in found.orphans], found.stale_count) == ([True], 2)
         assert locked.versions(b"orphan") == []
         store.copy(source=REMOTE, target="local", **ACTOR)
         assert store.fsck(read=True).clean

@@ -95,6 +95,21 @@ def test_what_the_server_refuses_is_named(bucket: Place, home: Home, tree: Path,
     assert_named(bucket, home, tree, *WRONG[what])
 
 
+def test_keys_that_were_replaced_are_picked_up(bucket: Place, home: Home, tree: Path) -> None:
+    assert bucket.server is not None
+    present = [_wrong_key(bucket.server)["credentials"]()]
+    backend = bucket.backend(credentials=lambda: present[0])
+    with Store.open(home.database, home.objects, further={REMOTE: backend}, default_backend=REMOTE) as store:
+        with refused(AccessError, "bad-credentials"):
+            store.push(tree, **SAID)
+        with pytest.raises(AccessError):
+            backend.size_of(digest_pair(b"a").blake3)
+        present[0] = bucket.server.keys
+        assert backend.size_of(digest_pair(b"a").blake3) is None
+        store.push(tree, **SAID)
+        assert store.fsck(read=True).clean
+
+
 @pytest.mark.parametrize("what", NOBODY)
 def test_why_nobody_answers_is_named(
     plain: Place, home: Home, tree: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
@@ -246,10 +261,11 @@ def test_uploads_that_a_crash_left_are_found_and_thrown_away(bucket: Place, home
         assert bucket.server is not None
         calls = S3Calls(bucket.server.config(""))
         calls.call("create_multipart_upload", Bucket="artifact-store", Key=f"{bucket.prefix}/{key}")
+        calls.call("create_multipart_upload", Bucket="artifact-store", Key=f"{bucket.prefix}/damaged/copy")
         calls.call("create_multipart_upload", Bucket="artifact-store", Key=f"other-{bucket.prefix}/{key}")
         assert store.orphans(**ACTOR).stale_count == 0
-        assert store.orphans(**ACTOR, older_than=0).stale_count == 1
-        assert store.orphans(**ACTOR, older_than=0, delete=True).stale_count == 1
+        assert store.orphans(**ACTOR, older_than=0).stale_count == 2
+        assert store.orphans(**ACTOR, older_than=0, delete=True).stale_count == 2
         assert store.orphans(**ACTOR, older_than=0).stale_count == 0
         others = calls.call(
             "list_multipart_uploads", Bucket="artifact-store", Prefix=f"other-{bucket.prefix}"

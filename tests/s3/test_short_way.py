@@ -25,14 +25,15 @@ from artifactstore.objects.s3.service import S3Service
 from artifactstore.objects.s3.short_way import Signer, short_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from client.harness import Script
 
 KEYS = ("ACCESS", "canary-b81f20-secret")
 DATA = b"0123456789"
-GOOD = http_answer(DATA, status="206 Partial Content", more=f"Content-Range: bytes 0-9/{len(DATA)}\r\n")
+SAID = f'Content-Range: bytes 0-9/{len(DATA)}\r\nETag: "e"\r\n'
+GOOD = http_answer(DATA, status="206 Partial Content", more=SAID)
 NEVER = 1e6  # seconds before a call is repeated: longer than it may last, so it is not repeated
 LONG = b"\r\namz-sdk-"  # what only the long way says
 
@@ -50,6 +51,10 @@ def calling(url: str, **changed: Any) -> Iterator[S3Calls]:
 
 def get(calls: S3Calls, **further: Any) -> Any:
     return calls.call("get_object", Bucket="bucket", Key="key", Range="bytes=0-9", **further)["Body"]
+
+
+def the_long_way(calls: S3Calls) -> Any:
+    return calls.call("get_object", Bucket="bucket", Key="key")
 
 
 def put(calls: S3Calls, data: bytes = DATA, **further: Any) -> Any:
@@ -432,19 +437,54 @@ def test_only_a_server_that_proves_who_it_is_gets_a_request(
         assert len(server.requests) == 2
 
 
+def put_much(calls: S3Calls) -> Any:
+    return put(calls, bytes(32 << 20))
+
+
+@pytest.mark.parametrize("call", [get, put_much, the_long_way])
 @pytest.mark.parametrize("said", [b"", GOOD[:-1]])
 def test_tls_that_breaks_off_is_a_connection_that_breaks_off(
     certificate: Path,  # noqa: F811 - the fixture
     monkeypatch: pytest.MonkeyPatch,
     said: bytes,
+    call: Callable[[S3Calls], Any],
 ) -> None:
+    def script(caller: Caller) -> None:
+        caller.read_head()
+        caller.say(said)
+
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     with (
-        rude(closing(said), tls=server_tls(certificate)) as server,
+        rude(script, tls=server_tls(certificate)) as server,
         calling(server.url) as calls,
         refused(BackendError, "connection-lost", server.url),
     ):
-        get(calls)
+        call(calls)
+    assert len(server.requests) >= 5  # a library may try twice by itself
+
+
+def greeted(caller: Caller) -> None:
+    """Takes what the client says first."""
+    caller.stream.recv(1 << 16)
+
+
+def greeted_in_plain_http(caller: Caller) -> None:
+    greeted(caller)
+    caller.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.mark.parametrize("call", [get, the_long_way])
+@pytest.mark.parametrize(
+    ("script", "code", "tries"), [(greeted, "connection-lost", 5), (greeted_in_plain_http, "tls-failed", 1)]
+)
+def test_a_greeting_that_breaks_off_is_told_from_one_that_is_none(
+    call: Callable[[S3Calls], Any], script: Script, code: str, tries: int
+) -> None:
+    with rude(script) as server:
+        url = server.url.replace("http:", "https:")
+        with calling(url) as calls, refused(BackendError, code, url):
+            call(calls)
+        assert len(server.callers) == tries
 
 
 # Processes

@@ -49,12 +49,17 @@ class Bucket:
 
         Args:
             markers: what the next request must say, and what the answer calls it.
+        Raises:
+            KeyMissing: the upload whose parts are listed is gone.
+            BackendError: the bucket is gone, or whatever else.
         """
         further: dict[str, Any] = {}
         while True:
             try:
                 page = self.call(method, **arguments, **further)
             except KeyMissing:
+                if "UploadId" in arguments:
+                    raise
                 raise self.missing() from None
             yield page
             if not page.get("IsTruncated"):

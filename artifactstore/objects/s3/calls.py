@@ -13,11 +13,12 @@ import ctypes
 import random
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from artifactstore.errors import BackendError
+from artifactstore.errors import AccessError, ArtifactStoreError, BackendError
 from artifactstore.forks import watch
-from artifactstore.objects.s3.failures import translation
+from artifactstore.objects.s3.failures import ConditionFailed, translation
 from artifactstore.objects.s3.short_way import short_way
 from artifactstore.objects.s3.wire import UnfamiliarError
 from artifactstore.version import __version__
@@ -31,6 +32,21 @@ _CONNECT_TIMEOUT = 5  # seconds
 _CONNECTIONS = 32
 _TRIES = 5  # of a call that may work in a moment: all of them can be made twice
 _REPEATED = frozenset({"throttled", "server-error", "write-conflict", "connection-lost", "bytes-damaged"})
+_DOUBTFUL = frozenset({"bad-credentials", "credentials-expired"})  # keys that may have been replaced
+
+# What a good answer says at least. Source: Amazon S3 API reference, as the names of the calls.
+_ANSWERED = {
+    "copy_object": ("CopyObjectResult",),
+    "create_multipart_upload": ("UploadId",),
+    "head_object": ("ContentLength", "LastModified"),
+    "list_multipart_uploads": ("IsTruncated",),
+    "list_object_versions": ("IsTruncated",),
+    "list_objects_v2": ("IsTruncated",),
+    "list_parts": ("IsTruncated",),
+    "put_object": ("ETag",),
+    "upload_part": ("ETag",),
+    "upload_part_copy": ("CopyPartResult",),
+}
 
 
 class S3Calls:
@@ -39,27 +55,42 @@ class S3Calls:
     def __init__(self, config: S3Config) -> None:
         self._config = config
         self._lock = threading.Lock()
+        self._with_keys: S3Config | None = None  # of the present connections
         self._file_system: Any = None
+        self._replaced: Any = None  # the one before, which other threads may still use
         self._short: ShortWay | None = None
         self._decided = False  # whether there is a short way
+        self._changes = 0  # of the keys
         watch(self)
 
     def call(self, method: str, *, size: int = 0, timeout: float | None = None, **arguments: Any) -> Any:
         """Make one call of the S3 API and wait for its answer.
 
+        Keys that are refused are read again, and the call is repeated if they were replaced.
+
         Args:
             method: as botocore calls it.
             size: bytes that travel; a larger transfer may take longer.
-            timeout: seconds for the whole call, instead of what follows from the configuration.
+            timeout: seconds for the whole call, and for each try of it, instead of what follows from the
+                configuration; for what keeps a server busy before it answers.
         Raises:
-            ConditionFailed, KeyMissing: answers that the caller asks for.
+            BeyondEnd, ConditionFailed, KeyMissing: answers that the caller asks for.
             AccessError, BackendError: everything else.
         """
-        deadline = timeout or 2 * self._config.timeout + size / _SLOWEST
-        give_up = time.monotonic() + deadline
+        once = timeout or self._config.timeout + size / _SLOWEST
+        give_up = time.monotonic() + (timeout or self._config.timeout + once)
         for attempt in range(1, _TRIES + 1):
+            changes = self._changes
             try:
-                return self._call_once(method, max(give_up - time.monotonic(), 0.1), arguments)
+                left = max(give_up - time.monotonic(), 0.1)
+                return self._believed(method, self._call_once(method, min(once, left), arguments))
+            except ConditionFailed:
+                raise ConditionFailed(repeated=attempt > 1) from None
+            except AccessError as error:
+                # The answer to a HEAD does not say why it refuses.
+                doubtful = error.code in _DOUBTFUL or method.startswith("head_")
+                if not doubtful or attempt == _TRIES or not self._renew(changes):
+                    raise
             except BackendError as error:
                 # Not all of them at once.
                 pause = random.uniform(0.5, 1) * self._config.pause * 2 ** (attempt - 1)  # noqa: S311 - as just said
@@ -68,6 +99,18 @@ class S3Calls:
                     raise
                 time.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    def _believed(self, method: str, answer: Any) -> Any:
+        """The answer, if it says what an S3 server says; a page in front of one has a 200 for everything."""
+        for name in _ANSWERED.get(method, ()):
+            if answer.get(name) in (None, "", {}):
+                raise BackendError(
+                    f"{self._config.name}: what answers there is no S3 server (no {name} in its answer)",
+                    hint="check the endpoint, and what stands in front of it",
+                    code="not-s3",
+                    retryable=True,
+                )
+        return answer
 
     def _call_once(self, method: str, deadline: float, arguments: dict[str, Any]) -> Any:
         give_up = time.monotonic() + deadline
@@ -84,8 +127,36 @@ class S3Calls:
     def _short_way(self) -> ShortWay | None:
         with self._lock:
             if not self._decided:
-                self._short, self._decided = short_way(self._config), True
+                self._short, self._decided = short_way(self._known()), True
             return self._short
+
+    def _known(self) -> S3Config:
+        """The configuration with the keys of the present connections, read when the first one is made."""
+        if self._with_keys is None:
+            keys = self._config.credentials()
+            self._with_keys = replace(self._config, credentials=lambda: keys)
+        return self._with_keys
+
+    def _renew(self, changes: int) -> bool:
+        """Whether there are other keys than those that were refused; connections are made anew with them.
+
+        Args:
+            changes: how often they had changed when the refused call began.
+        """
+        with self._lock:
+            if self._changes != changes:  # another thread was faster
+                return True
+            try:
+                keys = self._config.credentials()
+            except ArtifactStoreError:
+                return False  # the refusal says more
+            if keys is None or self._with_keys is None or keys == self._with_keys.credentials():
+                return False
+            self._changes += 1
+            self._end_short_way()
+            _close(self._replaced)
+            self._replaced, self._file_system, self._with_keys = self._file_system, None, None
+            return True
 
     def _call_long(self, method: str, deadline: float, arguments: dict[str, Any]) -> Any:
         from fsspec.asyn import get_loop, sync
@@ -100,7 +171,7 @@ class S3Calls:
         with self._lock:
             if self._file_system is None:
                 try:
-                    self._file_system = _connect(self._config)
+                    self._file_system = _connect(self._known())
                 except ImportError:
                     hint = "install it with `pip install 'artifactstore[s3]'`"
                     raise BackendError("the package s3fs is missing", hint=hint, code="no-s3fs") from None
@@ -114,10 +185,10 @@ class S3Calls:
         """Leave the parent's connection alone in the child: its loop has no thread there to close it."""
         if in_child:
             self._end_short_way()
-        if in_child and self._file_system is not None:
-            # It would complain when it is freed, so it never is.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._file_system))
-            self._file_system = None
+            for file_system in (self._file_system, self._replaced):
+                # It would complain when it is freed, so it never is.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(file_system))
+            self._file_system = self._replaced = None
         self._lock.release()
 
     def _end_short_way(self) -> None:
@@ -129,15 +200,18 @@ class S3Calls:
         """Close the connections of this process."""
         with self._lock:
             self._end_short_way()
-            file_system, self._file_system = self._file_system, None
-            if file_system is None:
-                return
-            creator = getattr(file_system, "_s3creator", None)
-            if creator is not None:
-                from fsspec.asyn import get_loop, sync
+            for file_system in (self._file_system, self._replaced):
+                _close(file_system)
+            self._file_system = self._replaced = self._with_keys = None
 
-                with contextlib.suppress(Exception):
-                    sync(get_loop(), creator.__aexit__, None, None, None, timeout=_CONNECT_TIMEOUT)
+
+def _close(file_system: Any) -> None:
+    creator = getattr(file_system, "_s3creator", None)
+    if creator is not None:
+        from fsspec.asyn import get_loop, sync
+
+        with contextlib.suppress(Exception):
+            sync(get_loop(), creator.__aexit__, None, None, None, timeout=_CONNECT_TIMEOUT)
 
 
 async def _answer(file_system: Any, method: str, arguments: dict[str, Any]) -> Any:
@@ -178,7 +252,7 @@ def _connect(config: S3Config) -> Any:
             "request_checksum_calculation": "when_required",
             "response_checksum_validation": "when_required",
             "connect_timeout": _CONNECT_TIMEOUT,
-            "read_timeout": config.timeout,
+            "read_timeout": None,  # the deadline of each try is the limit: some calls may take longer
             "max_pool_connections": _CONNECTIONS,
             "user_agent": f"artifactstore/{__version__}",  # else it is put together anew for each request
             "retries": {"mode": "standard", "total_max_attempts": 1},  # `S3Calls.call` repeats

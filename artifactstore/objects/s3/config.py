@@ -24,7 +24,8 @@ class S3Config:
         bucket: must exist.
         endpoint_url: http or https; None for AWS itself.
         prefix: stands before all keys, without a slash at the end.
-        credentials: called when a connection is made, so that secrets are in memory only as long as it is.
+        credentials: called when a connection is made, so that secrets are in memory only as long as it is;
+            and when the server refuses them, since they may have been replaced.
         object_lock: `GOVERNANCE` or `COMPLIANCE`, the mode in which objects are locked; None for no locks.
         storage_class, sse: sent with each write, and the writes are refused if the server ignores them.
         multipart_threshold, part_size: bytes.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from artifactstore.errors import AccessError, ArtifactStoreError, BackendError
+from artifactstore.objects.s3.wire import LostError
 from artifactstore.paths import printable
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ _REDIRECT = _Meaning(
 _CHECKSUM = _Meaning(code="bytes-damaged", what="the bytes did not arrive as they were sent", retryable=True)
 _REFUSED = _Meaning(code="request-refused", what="the server refuses the request")
 _NOT_BUILT = _Meaning(code="not-implemented", what="the server does not know this kind of request")
+_LOST = _Meaning(code="connection-lost", what="the connection broke", hint="try again", retryable=True)
 _NO_KEYS = _Meaning(
     code="no-credentials",
     what="no credentials were found",
@@ -114,13 +116,28 @@ _BY_STATUS = {
     507: _FULL,
 }
 
+# TLS says so in words of its own when the connection beneath it breaks; what it refuses is another matter.
+_BROKEN_OFF = (LostError, ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+
 
 class ConditionFailed(Exception):  # noqa: N818 - an answer that the calls here ask for, never raised to a caller
-    """The key is taken (412)."""
+    """The key is taken (412).
+
+    Args:
+        repeated: an earlier try of the same call got no answer, and may be what took the key.
+    """
+
+    def __init__(self, *, repeated: bool = False) -> None:
+        super().__init__()
+        self.repeated = repeated
 
 
 class KeyMissing(Exception):  # noqa: N818 - as above
     """Nothing lies under the key, or the upload is not there any more (404)."""
+
+
+class BeyondEnd(Exception):  # noqa: N818 - as above
+    """The object has no byte of the range that was asked for (416)."""
 
 
 def translation(error: BaseException, place: str) -> Exception:
@@ -142,6 +159,8 @@ def translation(error: BaseException, place: str) -> Exception:
         return ConditionFailed()
     if code in {"NoSuchKey", "NoSuchUpload", "NoSuchVersion"} or (status == 404 and code in {"404", ""}):
         return KeyMissing()
+    if status == 416 or code == "InvalidRange":
+        return BeyondEnd()
     meaning = _BY_CODE.get(code) or _BY_STATUS.get(status) or (_BROKEN if status >= 500 else _REFUSED)
     said = str(response.get("Error", {}).get("Message", ""))
     # A bare status says nothing that the meaning does not, and a signature error quotes the request.
@@ -168,6 +187,8 @@ def _without_answer(error: BaseException, place: str) -> Exception:
         meaning = _Meaning(
             code="unknown-host", what="its host name is unknown", hint="check the endpoint", retryable=True
         )
+    elif any(isinstance(each, _BROKEN_OFF) for each in kinds):
+        meaning = _LOST
     elif any(isinstance(each, ssl.SSLError) for each in kinds) or "SSLError" in names:
         hint = "check scheme and certificate; AWS_CA_BUNDLE names a file of further certificates"
         meaning = _Meaning(code="tls-failed", what="no trusted https connection", hint=hint)
@@ -179,9 +200,7 @@ def _without_answer(error: BaseException, place: str) -> Exception:
     elif any(isinstance(each, TimeoutError) for each in kinds) or "ReadTimeoutError" in names:
         meaning = _Meaning(code="timeout", what="no answer in time", hint="try again later", retryable=True)
     elif names & {"HTTPClientError", "ClientError", "ConnectionError", "EndpointConnectionError"}:
-        meaning = _Meaning(
-            code="connection-lost", what="the connection broke", hint="try again", retryable=True
-        )
+        meaning = _LOST
     else:
         meaning = _Meaning(
             code="unexpected-failure", what=f"the call failed with {type(error).__name__}", retryable=True

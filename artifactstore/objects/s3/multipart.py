@@ -8,7 +8,7 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
-from artifactstore.errors import BackendError
+from artifactstore.errors import ArtifactStoreError, BackendError
 from artifactstore.objects.s3.bucket import microseconds
 from artifactstore.objects.s3.failures import ConditionFailed, KeyMissing
 
@@ -29,7 +29,13 @@ _COPY_TIMEOUT = 300.0  # seconds; the server copies up to a gibibyte
 
 
 class Multipart:
-    """Uploads and copies in parts. What fails on the way is aborted, so nothing of it is ever visible."""
+    """Uploads and copies in parts; nothing of them is visible before they are complete.
+
+    What fails before its completion is asked for is aborted, and so is what the first answer says to come too
+    late. Otherwise a completion may be under way or done, and servers are known that lose bytes of the object
+    when they abort beside a completion, or after one.
+    Source: github.com/ceph/ceph/pull/60771, github.com/seaweedfs/seaweedfs/issues/11382.
+    """
 
     def __init__(self, writing: Writing) -> None:
         self._writing = writing
@@ -37,16 +43,14 @@ class Multipart:
 
     def upload(self, key: str, fill: Fill, size: int, *, replace: bool) -> bool:
         """Store a stream; see `Service.upload`."""
+        before = self._look(key) if replace else None
         upload = self._begin(key, ChecksumAlgorithm="SHA256")
         try:
             parts = self._upload_parts(key, upload, fill, size)
-            stored = self._complete(key, upload, parts, size, replace=replace)
         except BaseException:
             self._abandon(key, upload)
             raise
-        if not stored:
-            self._abandon(key, upload)
-        return stored
+        return self._complete(key, upload, parts, size, replace=replace, before=before)
 
     def copy(self, key: str, target: str, size: int) -> None:
         """Copy so many bytes on the server, in one request if they are few.
@@ -71,10 +75,10 @@ class Multipart:
                 self._copy_part(target, upload, number, source, start, min(start + step, size))
                 for number, start in enumerate(range(0, size, step), 1)
             ]
-            self._complete(target, upload, parts, size, replace=True)
         except BaseException:
             self._abandon(target, upload)
             raise
+        self._complete(target, upload, parts, size, replace=True)
 
     def unfinished(self, prefix: str, before: int) -> Iterator[tuple[str, str]]:
         """Uploads that nobody has completed; see `Service.unfinished`."""
@@ -88,7 +92,27 @@ class Multipart:
             for entry in page.get("Uploads", ()):
                 # Some servers list whole buckets whatever the prefix.
                 if entry["Key"].startswith(whole) and microseconds(entry["Initiated"]) <= before:
-                    yield self._bucket.relative(entry["Key"]), str(entry["UploadId"])
+                    key, upload = self._bucket.relative(entry["Key"]), str(entry["UploadId"])
+                    if not self._may_be_complete(key, upload):
+                        yield key, upload
+
+    def _may_be_complete(self, key: str, upload: str) -> bool:
+        """Whether the object under the key may be made of the very parts of an unfinished upload."""
+        found = self._look(key)
+        if found is None:
+            return False
+        pages = self._bucket.pages(
+            "list_parts",
+            {"PartNumberMarker": "NextPartNumberMarker"},
+            Key=self._bucket.key(key),
+            UploadId=upload,
+            MaxParts=self._bucket.config.page_size,
+        )
+        try:
+            size = sum(int(part["Size"]) for page in pages for part in page.get("Parts", ()))
+        except KeyMissing:
+            return True  # there is nothing left to abort
+        return size == int(found["ContentLength"])
 
     def abort(self, key: str, upload: str) -> None:
         """Throw an unfinished upload away; see `Service.abort`."""
@@ -159,8 +183,23 @@ class Multipart:
         return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
     def _complete(
-        self, key: str, upload: str, parts: list[dict[str, Any]], size: int, *, replace: bool
+        self,
+        key: str,
+        upload: str,
+        parts: list[dict[str, Any]],
+        size: int,
+        *,
+        replace: bool,
+        before: dict[str, Any] | None = None,
     ) -> bool:
+        """Make an object of the parts; false if the key was taken.
+
+        Args:
+            before: what is to be replaced.
+        Raises:
+            AccessError, BackendError: it is not there afterwards; whether it will be, nobody knows.
+        """
+        failure: ArtifactStoreError | None = None
         try:
             self._writing.write(
                 "complete_multipart_upload",
@@ -170,18 +209,28 @@ class Multipart:
                 UploadId=upload,
                 MultipartUpload={"Parts": parts},
             )
-        except ConditionFailed:
+        except ConditionFailed as refusal:
+            if not refusal.repeated:
+                self._abandon(key, upload)
             return False
-        except KeyMissing:
-            pass  # perhaps an answer was lost, and the repeated call finds the upload completed
-        try:
-            found = self._bucket.call("head_object", Key=self._bucket.key(key))
-        except KeyMissing:
-            raise self._upload_gone() from None
-        if int(found["ContentLength"]) != size:
-            raise self._upload_gone()
+        except KeyMissing:  # perhaps an answer was lost, and the repeated call found the upload completed
+            failure = self._upload_gone()
+        except ArtifactStoreError as error:
+            failure = error
+        found = self._look(key)
+        if found is None or int(found["ContentLength"]) != size:
+            raise failure or self._upload_gone()
+        if failure is not None and before is not None and _written(found) == _written(before):
+            raise failure
         self._writing.compare(found, "the upload")
         return True
+
+    def _look(self, key: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._bucket.call("head_object", Key=self._bucket.key(key))
+        except KeyMissing:
+            return None
+        return found
 
     def _upload_gone(self) -> BackendError:
         message = f"{self._bucket.name}: the upload was thrown away while it was under way"
@@ -196,6 +245,11 @@ class Multipart:
                 key,
                 getattr(error, "message", type(error).__name__),
             )
+
+
+def _written(found: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells one write of a key from another."""
+    return found.get("VersionId"), found["LastModified"], found.get("ETag")
 
 
 def read(fill: Fill, size: int) -> bytes:

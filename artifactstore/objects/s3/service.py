@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 from artifactstore.errors import AccessError, ArtifactStoreError, BackendError
 from artifactstore.objects.s3.bucket import Bucket, microseconds
 from artifactstore.objects.s3.deletion import Deletion
-from artifactstore.objects.s3.failures import KeyMissing
+from artifactstore.objects.s3.failures import BeyondEnd, KeyMissing
 from artifactstore.objects.s3.locks import S3Locks
 from artifactstore.objects.s3.multipart import Multipart, read
 from artifactstore.objects.s3.writing import Writing
@@ -60,7 +61,7 @@ class S3Service:
         """The same refusal with its reason: an answer to HEAD has no body that could say it."""
         try:
             self._bucket.call("get_object", Key=self._bucket.key(key), Range="bytes=0-0")
-        except KeyMissing:
+        except (BeyondEnd, KeyMissing):
             return refusal
         except ArtifactStoreError as error:
             return error
@@ -77,22 +78,33 @@ class S3Service:
             answer = self._bucket.call("get_object", size=length, Key=self._bucket.key(key), Range=wanted)
         except KeyMissing:
             return None
-        data = answer["Body"]
-        _, _, whole = str(answer.get("ContentRange", "")).rpartition("/")
-        if whole.isdigit():
-            size = int(whole)
-        elif start == 0:
-            size = len(data)  # the server sent all
-            data = data[:length]
+        except BeyondEnd:
+            # An object that was emptied, or cut short before the range.
+            found = self.head(key)
+            if found is None:
+                return None
+            data: bytes | bytearray = b""
+            size = found.size
         else:
-            raise BackendError(f"{self.name}: the server does not serve ranges", code="no-ranges")
-        if len(data) != min(length, size - start):
+            data, size = self._ranged(answer, start, length)
+        expected = max(0, min(length, size - start))
+        if len(data) != expected:
             raise BackendError(
-                f"{self.name}: {len(data)} bytes came instead of {min(length, size - start)}",
+                f"{self.name}: {len(data)} bytes came instead of {expected}",
                 code="connection-lost",
                 retryable=True,
             )
         return Range(data, size)
+
+    def _ranged(self, answer: dict[str, Any], start: int, length: int) -> tuple[bytes | bytearray, int]:
+        """What came of an object, and the size of the whole."""
+        data = answer["Body"]
+        _, _, whole = str(answer.get("ContentRange", "")).rpartition("/")
+        if whole.isdigit():
+            return data, int(whole)
+        if start == 0:
+            return data[:length], len(data)  # the server sent all
+        raise BackendError(f"{self.name}: the server does not serve ranges", code="no-ranges")
 
     def entries(self, prefix: str) -> Iterator[Found]:
         """All keys with a prefix, a page at a time; see `Service.entries`."""
@@ -105,6 +117,42 @@ class S3Service:
             for entry in page.get("Contents", ()):
                 moment = microseconds(entry["LastModified"])
                 yield Found(self._bucket.relative(entry["Key"]), int(entry["Size"]), moment)
+
+    def hidden(self, prefix: str) -> Iterator[Found]:
+        """Keys below whose newest version, a marker of a deletion, others lie; see `Service.hidden`."""
+        if not self._bucket.call("get_bucket_versioning").get("Status"):
+            return
+        marked: dict[str, int] = {}
+        sizes: dict[str, int] = {}
+        for page in self._versions(prefix):
+            for entry in page.get("DeleteMarkers", ()):
+                if entry["IsLatest"]:
+                    marked[self._bucket.relative(entry["Key"])] = microseconds(entry["LastModified"])
+            # The newest version of a key is listed first, so its marker is known by now.
+            for entry in page.get("Versions", ()):
+                key = self._bucket.relative(entry["Key"])
+                if key in marked:
+                    sizes[key] = sizes.get(key, 0) + int(entry["Size"])
+        for key, size in sizes.items():
+            yield Found(key, size, marked[key])
+
+    def reveal(self, keys: Sequence[str]) -> None:
+        """Remove the markers; see `Service.reveal`. RGW says nothing when a hidden key is deleted again."""
+        for key in keys:
+            for page in self._versions(key):
+                for entry in page.get("DeleteMarkers", ()):
+                    if self._bucket.relative(entry["Key"]) == key:
+                        with contextlib.suppress(KeyMissing):
+                            which = {"Key": entry["Key"], "VersionId": entry["VersionId"]}
+                            self._bucket.call("delete_object", **which)
+
+    def _versions(self, prefix: str) -> Iterator[dict[str, Any]]:
+        return self._bucket.pages(
+            "list_object_versions",
+            {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"},
+            Prefix=self._bucket.key(prefix),
+            MaxKeys=self._config.page_size,
+        )
 
     # Writing
 
