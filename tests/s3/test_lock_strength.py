@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from store.harness import SAID, FakeClock, Home, write_tree
@@ -211,3 +211,67 @@ def test_a_locked_older_version_does_not_come_to_light(
         lock_by_hand(locked, b"file", on=False, VersionId=damaged)
         assert store.gc(**ACTOR).held_count == 0
         assert locked.versions(b"file") == []
+
+
+def test_what_a_gc_takes_beside_a_push_is_sent_and_locked_again(
+    locked: Locked, home: Home, tmp_path: Path
+) -> None:
+    write_tree(tmp_path / "old", {"same": b"same"})
+    write_tree(tmp_path / "new", {"same": b"same", "own": b"own"})
+    clock = past()
+    with (
+        in_front_of(endpoint(locked)) as proxy,
+        locked.store(home, "GOVERNANCE", clock=clock) as other,
+        locked.store(
+            home, "GOVERNANCE", clock=clock, asked={"endpoint_url": proxy.url, "pause": 0.01}
+        ) as store,
+    ):
+        other.push(tmp_path / "old", **LIFE)
+        clock.now += DAY
+        other.sweep(**ACTOR)
+        taken: list[int] = []
+        # The push has found it, and is about to lock it.
+        concerned = about(locked, b"same", "PUT", "retention")
+        proxy.plan(Fault(concerned, before=lambda: taken.append(other.gc(**ACTOR).removed_count)))
+        package = store.push(tmp_path / "new", **SAID).package
+        assert taken == [2]
+        assert store.read_file(package.package_id, "same") == b"same"
+        assert package.expires_at is not None
+        for data in (b"same", b"own", store.get_manifest_bytes(package.package_id)):
+            until = locked.until(data)
+            assert until is not None
+            assert until.timestamp() >= package.expires_at // 1_000_000
+        assert store.fsck(read=True).clean
+
+
+def overwrite(locked: Locked, data: bytes) -> None:
+    locked.call("put_object", Key=locked.key(data), Body=b"of another size")
+
+
+def hide(locked: Locked, data: bytes) -> None:
+    locked.call("delete_object", Key=locked.key(data))
+
+
+@pytest.mark.parametrize("harm", [overwrite, hide])
+@pytest.mark.parametrize("call", ["push", "ingest_file", "ingest_directory"])
+def test_what_is_sent_again_is_locked_for_all_who_need_it(
+    locked: Locked, home: Home, tmp_path: Path, harm: Callable[[Locked, bytes], None], call: str
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"file": b"file"})
+    with locked.store(home, "GOVERNANCE") as store:
+        first = store.push(tree, **SAID).package.package_id
+        store.apply_hold(first, reason="case", **ACTOR)
+        before = locked.until(b"file")
+        assert before is not None
+        harm(locked, b"file")
+        if call == "push":
+            store.push(tree, **LIFE)
+        else:
+            package = store.create_package(**LIFE)
+            more: tuple[Any, ...] = ("file", b"file") if call == "ingest_file" else (tree,)
+            getattr(store, call)(package, *more, **ACTOR)
+        assert locked.held(b"file")
+        after = locked.until(b"file")
+        assert after is not None
+        assert (before - after).total_seconds() <= 3  # what a commit may take
+        assert store.fsck(read=True).clean
