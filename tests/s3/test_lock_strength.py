@@ -275,3 +275,27 @@ def test_what_is_sent_again_is_locked_for_all_who_need_it(
         assert after is not None
         assert (before - after).total_seconds() <= 3  # what a commit may take
         assert store.fsck(read=True).clean
+
+
+def test_a_verify_locks_what_was_stored_without_locks(locked: Locked, home: Home, tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree", {"file": b"file"})
+    write_tree(tmp_path / "over", {"over": b"over"})
+    clock = past()
+    with locked.store(home, None, clock=clock) as store:
+        package = store.push(tmp_path / "tree", **SAID).package
+        store.push(tmp_path / "over", **LIFE)
+        store.apply_hold(package.package_id, reason="case", **ACTOR)
+        assert store.fsck().clean
+    with locked.store(home, "GOVERNANCE", clock=clock) as store:
+        [finding] = store.fsck().findings
+        assert finding.part == "retention"
+        assert "locked less than the log says: 2" in finding.what
+        assert store.verify(**ACTOR).relocked_count == 2
+        assert locked.held(b"file")
+        until = locked.until(b"file")
+        assert until is not None
+        assert package.expires_at is not None
+        assert until.timestamp() >= package.expires_at // 1_000_000
+        assert locked.until(b"over") is None
+        assert store.fsck().clean
+        assert store.verify(**ACTOR).relocked_count == 0
