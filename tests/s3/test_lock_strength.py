@@ -52,6 +52,21 @@ def lock_by_hand(locked: Locked, data: bytes, *, on: bool, **version: str) -> No
     locked.call("put_object_legal_hold", Key=locked.key(data), LegalHold=status, **version)
 
 
+def test_what_is_kept_for_ever_is_locked_as_long_as_any_server_can(
+    locked: Locked, home: Home, tmp_path: Path
+) -> None:
+    write_tree(tmp_path / "tree", {"file": b"file"})
+    with locked.store(home, "GOVERNANCE") as store:
+        store.push(tmp_path / "tree", **{**SAID, "retention_class": "permanent-record"})
+        until = locked.until(b"file")
+        assert until is not None
+        assert until.year == 2106
+        assert store.fsck().clean
+        # It is as long as it can be, which is no reason to fail.
+        store.push(tmp_path / "tree", **{**SAID, "retention_class": "permanent-record", "name": "again"})
+        assert store.verify(**ACTOR).relocked_count == 0
+
+
 def test_a_hold_is_lifted_when_the_log_says_that_it_is_over(
     locked: Locked, home: Home, tmp_path: Path
 ) -> None:

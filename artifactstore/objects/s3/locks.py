@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from artifactstore.objects.s3.bucket import Bucket
 
 _SECOND = 1_000_000  # microseconds
+# Ceph keeps the end of a lock in 32 bits of seconds: a later one would be one in the past, and lock nothing.
+_LAST = (2**32 - 1) * _SECOND
 
 
 class S3Locks:
@@ -42,6 +44,7 @@ class S3Locks:
 
     def retain(self, key: str, until: int) -> None:
         """Lock an object at least until an instant; see `ObjectLocks.retain`."""
+        until = min(until, _LAST)
         if _has_passed(until):
             return  # servers refuse such a date
         try:
@@ -78,7 +81,7 @@ class S3Locks:
             return False
         if wanted.until is None or _has_passed(wanted.until):
             return True
-        return seen.until is not None and seen.until >= wanted.until
+        return seen.until is not None and seen.until >= min(wanted.until, _LAST)
 
     def _seen(self, key: str) -> Lock:
         try:
