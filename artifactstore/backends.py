@@ -104,7 +104,9 @@ class Backends:
 
     def all(self) -> list[Backend]:
         """Every one, whether in use or not."""
-        return [*self._in_use.values(), *self._waiting.values()]
+        # First those that wait: what another thread takes into use meanwhile is seen twice, and not never.
+        waiting = list(self._waiting.values())
+        return list(dict.fromkeys((*self._in_use.values(), *waiting)))
 
     def known(self, backend: str) -> Backend:
         """The one of an id, whether its place is there or not.
@@ -112,7 +114,7 @@ class Backends:
         Raises:
             InvalidInputError: there is none.
         """
-        found = self._in_use.get(backend) or self._waiting.get(backend)
+        found = self._waiting.get(backend) or self._in_use.get(backend)
         if found is None:
             raise InvalidInputError(
                 f"unknown backend {backend[:80]!r}",

@@ -27,7 +27,7 @@ from artifactstore.os_errors import release
 from artifactstore.paths import check_relative_path, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from artifactstore.commit import Transaction
     from artifactstore.connection import Connection
@@ -115,7 +115,7 @@ class IngestCalls(StoreCalls):
                     missing = presence.gone(transaction.connection, backend, batch, since, wanted)
                     if missing and not batch.restore(missing):
                         raise BackendError(f"the bytes of {relative_path!r} are gone again", retryable=True)
-                    self._record_files(transaction, backend, sequence, [entry], 1, idempotency)
+                    self._record_files(transaction, backend, sequence, [entry], 1, idempotency, batch.sent)
                     first = file_queries.file_sequence(transaction.connection, sequence, relative_path)
                 return file_queries.file_of_event(transaction.connection, first)
 
@@ -168,10 +168,11 @@ class IngestCalls(StoreCalls):
                 is not None
             ):
                 return repeated
+            sent = set(batch.sent)
             wanted = ((entry[3], entry[2]) for entry in entries)
             if presence.gone(transaction.connection, backend, batch, since, wanted):
-                self._ingest_again(backend, entries, directory, selection)
-            self._record_files(transaction, backend, sequence, entries, entries.count, idempotency)
+                sent.update(self._ingest_again(backend, entries, directory, selection))
+            self._record_files(transaction, backend, sequence, entries, entries.count, idempotency, sent)
         return result
 
     def check_new_file(self, package: str, relative_path: str) -> Package:
@@ -307,17 +308,21 @@ class IngestCalls(StoreCalls):
         entries: EntryList,
         directory: str | os.PathLike[str],
         selection: Selection | None,
-    ) -> None:
+    ) -> Collection[bytes]:
         """Read the directory once more, under the write lock: an object about to be named is gone.
 
         A gc may have removed one that was there when the directory was read. Nobody can remove it now; and
         that happens so rarely that writers may wait for it.
+
+        Returns:
+            As `Batch.sent`.
         """
         with backend.batch() as batch:
             _, again = self._stage_directory(batch, directory, selection, None, None)
             if again.digest() != entries.digest():
                 raise SourceChangedError(f"{printable(os.fspath(directory))} changed while it was read")
             batch.publish()
+            return batch.sent
 
     def _record_files(
         self,
@@ -327,15 +332,21 @@ class IngestCalls(StoreCalls):
         entries: Iterable[Entry],
         count: int,
         idempotency: Idempotency | None,
+        sent: Collection[bytes] = (),
     ) -> None:
+        """Record the files of a package.
+
+        Args:
+            sent: those of their objects that were written for it.
+        """
         backend_id = backend.backend_id
         package = self._record_work(transaction, sequence)
         transaction.record(packages.ingested(package.package_id, entries, count, backend_id, idempotency))
         self._record_mended(transaction, backend, entries)
-        if retention.state_of(transaction.connection, sequence).hold_count:
-            object_locks.follow_package(
-                transaction.connection, self._backends.locking(), sequence, retention=False
-            )
+        held = retention.state_of(transaction.connection, sequence).hold_count
+        # What was written is not locked yet, and others may have needed it all the time.
+        objects = (entry[3] for entry in entries) if held else sent
+        object_locks.follow(transaction.connection, backend, objects)
 
     def _record_mended(self, transaction: Transaction, backend: Backend, entries: Iterable[Entry]) -> None:
         """Say of what was found damaged, and is written anew, that it is whole."""
@@ -361,6 +372,7 @@ class IngestCalls(StoreCalls):
             batch.publish()
             with self._transaction(actor) as transaction:
                 self._record_mended(transaction, backend, (entry for entry in entries if entry[3] in named))
+                object_locks.follow(transaction.connection, backend, batch.sent)
 
     def _record_work(self, transaction: Transaction, sequence: int) -> Package:
         """Somebody works on an open package: it is not abandoned."""

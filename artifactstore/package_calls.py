@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from artifactstore import event_log, fields, file_queries, package_queries, packages, presence
@@ -130,7 +131,9 @@ class PackageCalls(IngestCalls):
                 encoder = ManifestEncoder(described, found.file_count)
                 staged, _ = stage(batch, encoder.chunks(file_queries.manifest_files(connection, sequence)))
                 batch.publish()
-                locked_until = self._lock_early(backend, [staged.digests.blake3], found.retention_seconds)
+                locked_until, unlocked = self._lock_early(
+                    backend, [staged.digests.blake3], found.retention_seconds
+                )
                 for place in self._backends.locking():
                     objects = object_locks.objects_of(connection, sequence, place.backend_id)
                     object_locks.retain(place, objects, locked_until)
@@ -141,6 +144,7 @@ class PackageCalls(IngestCalls):
                 wanted = [(staged.digests.blake3, staged.size)]
                 gone = presence.gone(transaction.connection, backend, batch, since, wanted)
                 if now.file_count == found.file_count and not gone:
+                    object_locks.retain(backend, unlocked, locked_until)
                     self._record_finalized(
                         transaction, backend, found, staged, encoder.content_digest, idempotency
                     )
@@ -223,7 +227,9 @@ class PackageCalls(IngestCalls):
             else:
                 batch.publish()
                 objects = (entry[3] for entry in entries)
-                locked_until = self._lock_early(backend, [*objects, staged.digests.blake3], duration)
+                locked_until, unlocked = self._lock_early(
+                    backend, [*objects, staged.digests.blake3], duration
+                )
         result = entries.result(scan)
         if earlier is None:
             with self._transaction(actor) as transaction:
@@ -234,16 +240,16 @@ class PackageCalls(IngestCalls):
                     )
                     if now != schema:
                         admission.require_files(now, ((entry[0], entry[1]) for entry in entries))
-                    wanted = ((entry[3], entry[2]) for entry in entries)
-                    if presence.gone(transaction.connection, backend, batch, since, wanted):
-                        self._ingest_again(backend, entries, directory, selection)
-                    sealed = [(staged.digests.blake3, staged.size)]
-                    if presence.gone(transaction.connection, backend, batch, since, sealed):
-                        with backend.batch() as again:
-                            _stage_manifest(again, described, entries)
-                            again.publish()
+                    manifest, sent = staged.digests.blake3, set(batch.sent)
+                    wanted = chain(((entry[3], entry[2]) for entry in entries), [(manifest, staged.size)])
+                    gone = set(presence.gone(transaction.connection, backend, batch, since, wanted))
+                    if gone - {manifest}:
+                        sent.update(self._ingest_again(backend, entries, directory, selection))
+                    if manifest in gone:
+                        _store_manifest(backend, described, entries)
+                    object_locks.retain(backend, unlocked | gone, locked_until)
                     sequence = self._record_created(transaction, details, package_id, created_at, None)
-                    self._record_files(transaction, backend, sequence, entries, entries.count, None)
+                    self._record_files(transaction, backend, sequence, entries, entries.count, None, sent)
                     package = package_queries.package(transaction.connection, sequence)
                     self._record_finalized(transaction, backend, package, staged, content_digest, idempotency)
                     self._lock_late(transaction.connection, sequence, locked_until)
@@ -307,16 +313,20 @@ class PackageCalls(IngestCalls):
             [packages.finalized(transaction, package, manifest, content_digest, backend_id, idempotency)]
         )
 
-    def _lock_early(self, backend: Backend, objects: Iterable[bytes], seconds: int | None) -> int:
-        """Lock the objects of a package that is about to be finalized; until when, in microseconds.
+    def _lock_early(
+        self, backend: Backend, objects: Iterable[bytes], seconds: int | None
+    ) -> tuple[int, set[bytes]]:
+        """Lock the objects of a package that is about to be finalized.
 
         Before the commit, and without the write lock: a lock that turns out to be needed by nobody only makes
         gc wait.
+
+        Returns:
+            Until when, in microseconds; and those that a gc has removed meanwhile.
         """
         with self._database.read() as connection:
             until = object_locks.end(max(self._clock(), event_log.newest_moment(connection)), seconds)
-        object_locks.retain(backend, objects, until)
-        return until
+        return until, object_locks.retain_present(backend, objects, until)
 
     def _lock_late(self, connection: Connection, sequence: int, locked_until: int) -> None:
         """What `_lock_early` could not know: a commit that had to wait, and holds."""
@@ -330,6 +340,13 @@ class PackageCalls(IngestCalls):
                 retention=late,
                 holds=bool(state.hold_count),
             )
+
+
+def _store_manifest(backend: Backend, described: ManifestPackage, entries: EntryList) -> None:
+    """Store the manifest that a gc has removed once more, durable on return."""
+    with backend.batch() as batch:
+        _stage_manifest(batch, described, entries)
+        batch.publish()
 
 
 def _stage_manifest(batch: Batch, described: ManifestPackage, entries: EntryList) -> tuple[Staged, bytes]:

@@ -210,6 +210,11 @@ def gc(
             f"{count_text(result.locked_count, 'object')} ({size_text(result.locked_size)}) stay until their"
             f" lock ends at {moment_text(result.unlocked_at)}; run gc again then"
         )
+    if result.held_count:
+        run.note(
+            f"{count_text(result.held_count, 'object')} ({size_text(result.held_size)}) stay under a legal"
+            " hold that no package explains; gc takes them once somebody lifts it on the server"
+        )
     _note_more(run, result.plan)
     for state in passed_over:
         run.note(f"passed over: {state.package_id} {state.name}: {life_facts.saved_by(state)}")

@@ -91,6 +91,9 @@ def verify(
             f"{count_text(result.object_count, 'object')} read, {size_text(result.size)},"
             f" {count_text(result.location_count, 'location')}: {len(damages)} damaged{end}"
         )
+        if result.relocked_count:
+            again = count_text(result.relocked_count, "object")
+            run.note(f"{again} locked less than the log says: locked again")
     if damages:
         raise typer.Exit(FINDINGS)
 

@@ -29,6 +29,11 @@ class Digesting:
         """None: nothing is there; see `Batch.met`."""
         return None
 
+    @property
+    def sent(self) -> tuple[bytes, ...]:
+        """None of them; see `Batch.sent`."""
+        return ()
+
     def stage_bytes(self, data: Buffer) -> Staged:
         """Both digests of bytes in memory."""
         return Staged(digest_pair(data), len(data), new=False)

@@ -135,7 +135,9 @@ class LifecycleCalls(StoreCalls):
             removed_size=sum(each.size for each in removed),
             locked_count=sum(each.locked_count for each in removed),
             locked_size=sum(each.locked_size for each in removed),
-            unlocked_at=max((each.unlocked_at for each in removed), default=0) or None,
+            unlocked_at=max((each.unlocked_at for each in removed if each.unlocked_at), default=None),
+            held_count=sum(each.held_count for each in removed),
+            held_size=sum(each.held_size for each in removed),
             waiting_count=waiting_count,
         )
 
@@ -178,7 +180,8 @@ class LifecycleCalls(StoreCalls):
     ) -> VerifyResult:
         """Read objects again, recompute both digests, and record for each location what was found.
 
-        The longest unverified come first, each object is read once, and a budget can end it anywhere.
+        The longest unverified come first, each object is read once, and a budget can end it anywhere. Where a
+        place locks objects, what it locks less than the log says is locked again.
 
         Args:
             backend: its id; the default one if not given.
@@ -191,13 +194,14 @@ class LifecycleCalls(StoreCalls):
             InvalidInputError: the backend is unknown, or a budget is none.
         """
         from artifactstore.lifecycle import verify
+        from artifactstore.lifecycle.verify_budget import Budget
 
         if older_than is not None:
             check_age(older_than, field="older than")
         chosen = self._backends.named(backend)
         with self._database.read() as connection:
             started = max(self._clock(), event_log.newest_moment(connection))
-            budget = verify.Budget(
+            budget = Budget(
                 max_bytes=max_bytes,
                 max_seconds=max_seconds,
                 verified_before=None if older_than is None else self._clock() - older_than * 1_000_000,

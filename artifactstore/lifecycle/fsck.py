@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from artifactstore import file_queries, manifest, package_queries, rebuild, schema, views
 from artifactstore.connection import fetch, scratch
 from artifactstore.errors import ArtifactStoreError, IntegrityError
-from artifactstore.lifecycle import inspection
+from artifactstore.lifecycle import inspection, object_locks
 from artifactstore.lifecycle.comparison import View
 from artifactstore.lifecycle.verify import MISSING, StoredObject, check, packages_of
 from artifactstore.moment import id_text
@@ -95,6 +95,7 @@ def fsck(
         found.add("objects", _objects(sound, backends, unavailable, read=read))
         found.add("manifests", _manifests(sound, backends, store_id))
         found.add("retention", _retention(sound))
+        found.add("retention", _locks(sound, backends))
         live = "SELECT count(*) FROM storage_locations WHERE state <> 'deleted'"
         packages = "SELECT count(*) FROM artifact_packages"
         return FsckResult(
@@ -271,3 +272,17 @@ def _retention(connection: Connection) -> Iterator[str]:
     )
     for (package_id,) in rows:
         yield f"package {id_text(package_id)} is held, but its bytes were released"
+
+
+def _locks(connection: Connection, backends: Mapping[str, Backend]) -> Iterator[str]:
+    """A place with locks keeps each object at least as long as the log says."""
+    for backend_id, backend in backends.items():
+        if backend.object_locks is None:
+            continue
+        # What is damaged is locked when it is mended.
+        sound = "SELECT DISTINCT blake3 FROM storage_locations WHERE backend_id = ? AND state = 'stored'"
+        objects = (blake3 for (blake3,) in fetch(connection, sound, (backend_id,)))
+        count = len(object_locks.weaker(connection, backend, objects))
+        if count:
+            hint = "run `artifactstore storage verify`"
+            yield f"backend {backend_id}: objects that are locked less than the log says: {count}; {hint}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from artifactstore import events
 from artifactstore.connection import fetch, fetch_one
 from artifactstore.errors import InvalidInputError, StateError
-from artifactstore.lifecycle import retention
+from artifactstore.lifecycle import object_locks, retention
 from artifactstore.lifecycle.gc_plan import GcPlan, PlannedPackage
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from artifactstore.events import Draft
     from artifactstore.model import RetentionState
     from artifactstore.objects.backend import Backend
+    from artifactstore.objects.service import Lock
 
     NewTransaction = Callable[[], AbstractContextManager[Transaction]]
 
@@ -47,6 +48,8 @@ class GcResult:
         locked_count: objects that nobody needs and a lock of their place keeps; a later gc removes them.
         locked_size: their bytes.
         unlocked_at: when the last of these locks ends, in microseconds; None without one.
+        held_count: objects that nobody needs and a legal hold keeps that is in no package's history here.
+        held_size: their bytes.
         waiting_count: objects that nobody needs, in backends that are not there now; the next gc removes
             them.
     """
@@ -60,17 +63,21 @@ class GcResult:
     locked_count: int = 0
     locked_size: int = 0
     unlocked_at: int | None = None
+    held_count: int = 0
+    held_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What one transaction of `remove_objects` did: counts, bytes, and when the last lock ends."""
+    """What one transaction of `remove_objects` did; as in `GcResult`."""
 
     count: int
     size: int
     locked_count: int
     locked_size: int
-    unlocked_at: int
+    unlocked_at: int | None
+    held_count: int
+    held_size: int
 
 
 def plan(
@@ -235,10 +242,10 @@ def remove_objects(new_transaction: NewTransaction, backends: Mapping[str, Backe
             if not pending:
                 return
             locked = {
-                (blake3, name): until
+                (blake3, name): lock
                 for name, backend in backends.items()
-                for blake3, until in backend.remove_all(
-                    blake3 for blake3, backend_id, _ in pending if backend_id == name
+                for blake3, lock in _remove(
+                    transaction.connection, backend, [row[0] for row in pending if row[1] == name]
                 ).items()
             }
             gone = [row for row in pending if (row[0], row[1]) not in locked]
@@ -248,14 +255,23 @@ def remove_objects(new_transaction: NewTransaction, backends: Mapping[str, Backe
                     for blake3, backend_id, size in gone
                 )
         last = pending[-1][:2]
-        size = sum(row[2] for row in gone)
+        stays = [(row[2], locked[row[0], row[1]]) for row in pending if (row[0], row[1]) in locked]
+        held = [size for size, lock in stays if lock.held]
+        kept = [(size, lock.until) for size, lock in stays if not lock.held]
         yield Removal(
             count=len(gone),
-            size=size,
-            locked_count=len(locked),
-            locked_size=sum(row[2] for row in pending) - size,
-            unlocked_at=max(locked.values(), default=0),
+            size=sum(row[2] for row in gone),
+            locked_count=len(kept),
+            locked_size=sum(size for size, _ in kept),
+            unlocked_at=max((until for _, until in kept if until is not None), default=None),
+            held_count=len(held),
+            held_size=sum(held),
         )
+
+
+def _remove(connection: Connection, backend: Backend, wanted: list[bytes]) -> dict[bytes, Lock]:
+    """Remove objects of a backend; those that stay, since they are locked."""
+    return backend.remove_all(wanted, released=object_locks.released(connection, backend, wanted))
 
 
 def waiting_count(connection: Connection, backends: Mapping[str, Backend]) -> int:

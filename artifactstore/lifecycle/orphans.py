@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from artifactstore import events
 from artifactstore.connection import fetch, fetch_one
+from artifactstore.lifecycle import object_locks
 from artifactstore.lifecycle.verify import MISSING, Failure, packages_of
 
 if TYPE_CHECKING:
@@ -126,9 +127,10 @@ def _remove(transaction: Transaction, backend: Backend, old: list[Stored], *, hi
     connection = transaction.connection
     still = [each for each in old if not _is_live(connection, each.blake3, backend_id)]
     pending = {each.blake3 for each in still if _is_pending(connection, each.blake3, backend_id)}
+    wanted = [each.blake3 for each in still]
     if hidden:
-        backend.reveal(each.blake3 for each in still)
-    locked = backend.remove_all(each.blake3 for each in still)
+        backend.reveal(wanted)
+    locked = backend.remove_all(wanted, released=object_locks.released(connection, backend, wanted))
     gone = [each for each in still if each.blake3 not in locked]
     if gone:
         transaction.record(

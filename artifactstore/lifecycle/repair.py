@@ -86,6 +86,8 @@ def repair(
             # Under the lock, since a gc, a push or another repair may have come between.
             connection = transaction.connection
             if not _is_failed(connection, backend.backend_id, wanted.blake3):
+                # Whoever was faster has locked what he wrote, not what was written here.
+                object_locks.follow(connection, backend, [wanted.blake3])
                 continue
             if origin is not None and check(backend, wanted) is None:
                 record_repaired(transaction, backend, wanted, origin)

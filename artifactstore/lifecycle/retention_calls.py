@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import TYPE_CHECKING
 
 from artifactstore import events, fields, package_queries, query_arguments
 from artifactstore.calls import StoreCalls
-from artifactstore.errors import StateError
+from artifactstore.errors import ArtifactStoreError, StateError
 from artifactstore.idempotency import first_use, request
 from artifactstore.lifecycle import object_locks, retention
 from artifactstore.model import GARBAGE_COLLECTED
@@ -15,6 +16,8 @@ from artifactstore.model import GARBAGE_COLLECTED
 if TYPE_CHECKING:
     from artifactstore.events import Event
     from artifactstore.model import Explanation, Hold, RetentionState
+
+_log = logging.getLogger(__name__)
 
 
 class RetentionCalls(StoreCalls):
@@ -117,6 +120,9 @@ class RetentionCalls(StoreCalls):
     def release_hold(self, package: str, hold: str, *, reason: str, actor: str) -> Hold:
         """End one hold; others of the package go on.
 
+        Where objects are locked, their legal holds end after that: what the server does not lift then, a gc
+        lifts when it removes the object.
+
         Args:
             hold: its id, or a unique prefix of it.
         Raises:
@@ -133,9 +139,21 @@ class RetentionCalls(StoreCalls):
             package_id = uuid.UUID(retention.state_of(connection, sequence).package_id).bytes
             released = events.hold_released(package_id, hold_id=uuid.UUID(hold_id).bytes, reason=reason)
             transaction.record([released])
-            object_locks.follow_package(connection, self._backends.locking(), sequence, retention=False)
             found = retention.holds_of(connection, sequence)
-            return next(each for each in found if each.hold_id == hold_id)
+        self._lift_holds(sequence)
+        return next(each for each in found if each.hold_id == hold_id)
+
+    def _lift_holds(self, sequence: int) -> None:
+        """End what no package needs; a legal hold that stays behind is lifted by the gc that finds it."""
+        locking = self._backends.locking()
+        if not locking:
+            return
+        try:
+            # Nobody can apply another hold meanwhile.
+            with self._database.write() as connection:
+                object_locks.lift_holds(connection, locking, sequence)
+        except ArtifactStoreError as error:
+            _log.warning("some objects keep their legal hold until gc removes them: %s", error.message)
 
     def retention_history(self, package: str) -> list[Event]:
         """Everything that ever touched the retention of a package, oldest first."""

@@ -7,20 +7,23 @@ once more under the write lock: a gc may have removed the object meanwhile, a pu
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from artifactstore import events, fields, object_queries, presence
+from artifactstore import events, object_queries, presence
 from artifactstore.connection import fetch
 from artifactstore.digest import Hasher
 from artifactstore.errors import (
+    AccessError,
     ArtifactStoreError,
+    BackendError,
     IntegrityError,
-    InvalidInputError,
     ObjectNotFoundError,
 )
+from artifactstore.lifecycle import object_locks
 from artifactstore.lifecycle.projection import DELETED, FAILED
 from artifactstore.moment import id_text
 from artifactstore.objects.backend import SMALL_FILE
@@ -37,7 +40,10 @@ if TYPE_CHECKING:
     from artifactstore.commit import Transaction
     from artifactstore.connection import Connection
     from artifactstore.digest import DigestPair
+    from artifactstore.lifecycle.verify_budget import Budget
     from artifactstore.objects.backend import Backend
+
+_log = logging.getLogger(__name__)
 
 MISSING = "missing"
 TRUNCATED = "wrong size"
@@ -47,49 +53,6 @@ UNREADABLE = "unreadable"
 _RUN = 50  # objects that are one piece of work
 _TOGETHER = 500  # objects whose results are one transaction
 _SAMPLE_BASE = 1 << 32
-SHARDS_MAX = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How much a verify may do, and of what; everything given must hold.
-
-    Args:
-        max_bytes: stop when so many bytes were read.
-        max_seconds: stop after so long.
-        verified_before: microseconds; only what was not verified since then.
-        sample: share of the objects, over 0 and up to 1.
-        shard: part number i of n, from 1; together the parts are all objects, and no two have one in common.
-        package: only the objects of this package, by the key of its rows.
-        failed_only: only locations that are marked failed.
-    """
-
-    max_bytes: int | None = None
-    max_seconds: float | None = None
-    verified_before: int | None = None
-    sample: float | None = None
-    shard: tuple[int, int] | None = None
-    package: int | None = None
-    failed_only: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_bytes is not None:
-            fields.check_integer(self.max_bytes, field="a budget of bytes")
-        for name, share in (("a budget of seconds", self.max_seconds), ("a sample", self.sample)):
-            if share is not None:
-                fields.check_number(share, field=name)
-        if self.sample is not None and not 0 < self.sample <= 1:
-            raise InvalidInputError("a sample is a share over 0 and up to 1")
-        if self.shard is not None:
-            number, parts = (fields.check_integer(value, field="a shard") for value in self.shard)
-            if not 1 <= number <= parts <= SHARDS_MAX:
-                raise InvalidInputError(
-                    f"a shard is i of n, from 1 of 1 to {SHARDS_MAX} of {SHARDS_MAX}",
-                    hint="`(1, 4)` is the first of four parts",
-                )
-        for name, value in (("bytes", self.max_bytes), ("seconds", self.max_seconds)):
-            if value is not None and not value > 0:  # a NaN is no budget either
-                raise InvalidInputError(f"a budget of {name} that is not over 0 verifies nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +74,7 @@ class VerifyResult:
         location_count: their locations.
         size: bytes read.
         complete: False if a budget ended it before everything was read.
+        relocked_count: objects that their place locked less than the log says, and does no longer.
     """
 
     object_count: int
@@ -118,6 +82,7 @@ class VerifyResult:
     size: int
     failures: tuple[Failure, ...]
     complete: bool
+    relocked_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +148,37 @@ def check(backend: Backend, wanted: StoredObject) -> str | None:
         AccessError, BackendError: a remote service is away, which says nothing about the object.
     """
     try:
+        return _compared(backend, wanted)
+    except (ArtifactStoreError, OSError) as error:
+        if _is_of_the_moment(error):
+            raise
+        if backend.folder:
+            return UNREADABLE
+    # Is it the object, or the place? Who gives its marker before and after can be read from.
+    backend.require()
+    try:
+        return _compared(backend, wanted)
+    except ArtifactStoreError as error:
+        if _is_of_the_moment(error):
+            raise
+        backend.require()
+        _log.warning("blake3:%s in backend %s: %s", wanted.blake3.hex(), backend.backend_id, error.message)
+        return UNREADABLE
+
+
+def _is_of_the_moment(error: Exception) -> bool:
+    """Whether an error says nothing about an object."""
+    return getattr(error, "code", None) in {"too-many-open-files", "throttled"}
+
+
+def _compared(backend: Backend, wanted: StoredObject) -> str | None:
+    try:
         with backend.open(wanted.blake3, wanted.size) as raw:
             digests = _digests(raw, wanted.size)
     except ObjectNotFoundError:
         return MISSING
     except IntegrityError:
         return TRUNCATED
-    except (ArtifactStoreError, OSError) as error:
-        if not backend.folder or getattr(error, "code", None) == "too-many-open-files":
-            raise  # it says nothing about the object
-        return UNREADABLE
     right = digests.blake3 == wanted.blake3 and wanted.sha256 in {None, digests.sha256}
     return None if right else DIFFERENT
 
@@ -225,11 +211,14 @@ def run(
     Args:
         started: microseconds, not before the newest event.
         on_progress: called with objects and bytes done so far.
+    Raises:
+        AccessError, BackendError: the place is away; what was read before is recorded.
     Crash: what was committed is verified; the rest comes first the next time.
     """
     give_up = None if budget.max_seconds is None else time.monotonic() + budget.max_seconds
     seed = uuid.uuid4().int % _SAMPLE_BASE
-    count = places = size = 0
+    count = places = size = relocked = 0
+    away: ArtifactStoreError | None = None
     failures: list[Failure] = []
     after = (-1, 0)
     spent, complete = False, True
@@ -245,17 +234,20 @@ def run(
                 complete = False
                 break
             checked: list[tuple[StoredObject, str | None]] = []
-            for wanted, failure in _checked(workers, backend, list(distinct.values())):
-                checked.append((wanted, failure))
-                count += 1
-                size += wanted.size
-                if on_progress is not None:
-                    on_progress(count, size)
-                if (budget.max_bytes is not None and size >= budget.max_bytes) or (
-                    give_up is not None and time.monotonic() >= give_up
-                ):
-                    spent = True
-                    break
+            try:
+                for wanted, failure in _checked(workers, backend, list(distinct.values())):
+                    checked.append((wanted, failure))
+                    count += 1
+                    size += wanted.size
+                    if on_progress is not None:
+                        on_progress(count, size)
+                    if (budget.max_bytes is not None and size >= budget.max_bytes) or (
+                        give_up is not None and time.monotonic() >= give_up
+                    ):
+                        spent = True
+                        break
+            except (AccessError, BackendError) as error:
+                away = error
             complete = len(checked) == len(distinct)
             failed: set[bytes] = set()
             sound = [wanted for wanted, failure in checked if failure is None]
@@ -264,19 +256,53 @@ def run(
                     failed.update(object_queries.failed_objects(transaction.connection, backend.backend_id))
                     found = [(wanted, None) for wanted in sound if wanted.blake3 not in failed]
                     places += _record(transaction, started, backend.backend_id, found)
+                relocked += _lock_again(read, new_transaction, backend, sound)
+            if away is not None:
+                raise away
             # One by one, so that writers wait no longer than it takes to read an object.
-            for wanted in [each for each, failure in checked if failure is not None or each.blake3 in failed]:
-                with new_transaction() as transaction:
-                    failure = check(backend, wanted)
-                    if failure is None:
-                        # Whoever has mended it may have died before he had synced it.
-                        presence.make_durable(backend, [(wanted.blake3, wanted.size)])
-                    recorded = _record(transaction, started, backend.backend_id, [(wanted, failure)])
-                    places += recorded
-                    if failure is not None and recorded:
-                        hurt = packages_of(transaction.connection, wanted.blake3)
-                        failures.append(Failure(wanted.blake3, backend.backend_id, failure, hurt))
-    return VerifyResult(count, places, size, tuple(failures), complete)
+            for wanted, failure in checked:
+                if failure is not None or wanted.blake3 in failed:
+                    with new_transaction() as transaction:
+                        recorded, still = _record_again(transaction, started, backend, wanted, failure)
+                        places += recorded
+                        failures += still
+    return VerifyResult(count, places, size, tuple(failures), complete, relocked)
+
+
+def _record_again(
+    transaction: Transaction, started: int, backend: Backend, wanted: StoredObject, failure: str | None
+) -> tuple[int, list[Failure]]:
+    """Look once more at an object that is damaged, or was, while nobody writes; and record what is found.
+
+    Returns:
+        How many locations were recorded, and the failure if there still is one.
+    """
+    # What a network could not deliver twice is not worth that all writers wait for it.
+    if backend.folder or failure != UNREADABLE:
+        failure = check(backend, wanted)
+    if failure is None:
+        # Whoever has mended it may have died before he had synced it.
+        presence.make_durable(backend, [(wanted.blake3, wanted.size)])
+    recorded = _record(transaction, started, backend.backend_id, [(wanted, failure)])
+    if failure is None or not recorded:
+        return recorded, []
+    hurt = packages_of(transaction.connection, wanted.blake3)
+    return recorded, [Failure(wanted.blake3, backend.backend_id, failure, hurt)]
+
+
+def _lock_again(
+    read: Callable[[], AbstractContextManager[Connection]],
+    new_transaction: Callable[[], AbstractContextManager[Transaction]],
+    backend: Backend,
+    sound: list[StoredObject],
+) -> int:
+    """Lock what its place locks less than the log says; how many objects that were."""
+    with read() as connection:
+        weaker = object_locks.weaker(connection, backend, (wanted.blake3 for wanted in sound))
+    if weaker:
+        with new_transaction() as transaction:
+            object_locks.follow(transaction.connection, backend, weaker)
+    return len(weaker)
 
 
 def _is_chosen(wanted: StoredObject, budget: Budget, seed: int) -> bool:

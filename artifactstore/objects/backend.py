@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from artifactstore.digest import Buffer, DigestPair
-    from artifactstore.objects.service import ObjectLocks
+    from artifactstore.objects.service import Lock, ObjectLocks
     from artifactstore.objects.staging import StagingElsewhere
 
     # Whether the log has ever named an object (blake3) in a place.
@@ -60,6 +60,10 @@ class Batch(Protocol):
     @property
     def met(self) -> Collection[bytes] | None:
         """blake3 of the objects that were there already; None where a look at all of them is cheap."""
+
+    @property
+    def sent(self) -> Collection[bytes]:
+        """blake3 of the objects that it wrote, which are not locked yet; empty in a place without locks."""
 
     def stage_bytes(self, data: Buffer) -> Staged:
         """Take bytes that are in memory."""
@@ -159,6 +163,9 @@ class Backend(Protocol):
             The id of the store that it belonged to, if any.
         """
 
+    def require(self) -> None:
+        """Raise if the place does not answer now, or is not there."""
+
     def batch(
         self, *, keep: bool = False, damaged: frozenset[bytes] = frozenset(), named: Named | None = None
     ) -> Batch:
@@ -199,11 +206,13 @@ class Backend(Protocol):
     def object_locks(self) -> ObjectLocks | None:
         """The locks of this place, by the keys of objects; None if it has none."""
 
-    def remove_all(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
+    def remove_all(self, wanted: Iterable[bytes], *, released: Collection[bytes] = ()) -> dict[bytes, Lock]:
         """Remove objects, durable on return; idempotent. Call under the write lock, see `lifecycle.gc`.
 
+        Args:
+            released: those whose legal holds are over, and are lifted where they are still there.
         Returns:
-            Those that are locked and still there, and until when, in microseconds.
+            Those that are locked and still there, and how.
         """
 
     def remove_stale(self, *, older_than: int, dry_run: bool = False) -> int:

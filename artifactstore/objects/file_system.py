@@ -20,9 +20,10 @@ from artifactstore.errors import AccessError, ArtifactStoreError, BackendError
 from artifactstore.objects.service import PROBE, Found, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from artifactstore.objects.backend import Fill
+    from artifactstore.objects.service import Lock
 
 ResultT = TypeVar("ResultT")
 
@@ -229,7 +230,7 @@ class FileSystemService:
         """None: see `Service.object_locks`."""
         return None
 
-    def delete_all(self, keys: Sequence[str]) -> dict[str, int]:
+    def delete_all(self, keys: Sequence[str], *, released: Collection[str] = ()) -> dict[str, Lock]:
         """Free keys; see `Service.delete_all`."""
         from concurrent.futures import ThreadPoolExecutor
 

@@ -35,10 +35,11 @@ from artifactstore.objects.local_layout import STAGING, is_object
 from artifactstore.os_errors import TOO_MANY_FILES, release, translation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from artifactstore.objects.backend import Named
     from artifactstore.objects.local_batch import LocalBatch
+    from artifactstore.objects.service import Lock
 
 _log = logging.getLogger(__name__)
 
@@ -79,15 +80,17 @@ class LocalBackend:
             if owner is None and create:
                 self._claim(store_id)
             elif owner is None:
-                raise BackendError(
-                    f"the object root {self.root} is missing or has lost its marker {MARKER}",
-                    hint="mount or restore it; the log names objects that should be there",
-                    code="backend-missing",
-                )
+                raise _unmarked(self.root)
             elif owner != str(store_id):
                 raise _foreign(self.root, owner)
             if self._descriptor is None:
                 self._descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def require(self) -> None:
+        """Raise if the marker cannot be read; see `Backend.require`."""
+        with translated(self.root):
+            if self._owner() is None:
+                raise _unmarked(self.root)
 
     def _owner(self) -> str | None:
         """The store id in the marker, or None without one."""
@@ -279,7 +282,7 @@ class LocalBackend:
         """None; see `Backend.object_locks`."""
         return None
 
-    def remove_all(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
+    def remove_all(self, wanted: Iterable[bytes], *, released: Collection[bytes] = ()) -> dict[bytes, Lock]:
         """Remove objects; see `Backend.remove_all`.
 
         Crash: before the folders are synced a removed object may be back, and nothing has said yet that it
@@ -378,6 +381,14 @@ def _read_marker(root: str) -> bytes:
         if error.errno in {errno.EINVAL, errno.EFBIG}:
             raise ValueError(error.strerror) from error
         raise
+
+
+def _unmarked(root: str) -> BackendError:
+    return BackendError(
+        f"the object root {root} is missing or has lost its marker {MARKER}",
+        hint="mount or restore it; the log names objects that should be there",
+        code="backend-missing",
+    )
 
 
 def _foreign(root: str, owner: str) -> BackendError:

@@ -16,7 +16,7 @@ from artifactstore.objects.staging import Staging, StagingElsewhere, make_leaf
 from artifactstore.os_errors import release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Set
+    from collections.abc import Collection, Iterable, Mapping, Set
     from types import TracebackType
 
 _log = logging.getLogger(__name__)
@@ -50,6 +50,11 @@ class LocalBatch(Staging):
     def met(self) -> None:
         """None; see `Batch.met`."""
         return None
+
+    @property
+    def sent(self) -> Collection[bytes]:
+        """None of them; see `Batch.sent`."""
+        return ()
 
     def __enter__(self) -> LocalBatch:
         with translated(self._root):

@@ -29,10 +29,10 @@ from artifactstore.objects.service import PROBE
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from artifactstore.objects.backend import Named
-    from artifactstore.objects.service import Found, ObjectLocks, Service
+    from artifactstore.objects.service import Found, Lock, ObjectLocks, Service
 
 MARKER = "artifactstore.json"
 _MARKER_FORMAT = 1
@@ -81,13 +81,14 @@ class RemoteBackend:
             # Read back: another store may have been faster, and not every service refuses the second.
             owner = self._owner()
         if owner is None:
-            raise BackendError(
-                f"{self._service.name} has no marker {MARKER}",
-                hint="check bucket and prefix, or mark it with `artifactstore storage adopt`",
-                code="backend-missing",
-            )
+            raise self._unmarked()
         if owner != str(store_id):
             raise self._foreign(owner)
+
+    def require(self) -> None:
+        """Raise if the marker cannot be read; see `Backend.require`."""
+        if self._owner() is None:
+            raise self._unmarked()
 
     def take_over(self, store_id: uuid.UUID) -> str | None:
         """Write a marker of this store, whatever stands there; see `Backend.take_over`."""
@@ -125,6 +126,13 @@ class RemoteBackend:
             message = f"{self._service.name} has format {form!r}, newer than {_MARKER_FORMAT}"
             raise StateError(message, hint="upgrade artifactstore", code="store-too-new")
         return owner
+
+    def _unmarked(self) -> BackendError:
+        return BackendError(
+            f"{self._service.name} has no marker {MARKER}",
+            hint="check bucket and prefix, or mark it with `artifactstore storage adopt`",
+            code="backend-missing",
+        )
 
     def _foreign(self, owner: str) -> BackendError:
         return BackendError(
@@ -229,10 +237,11 @@ class RemoteBackend:
         """The locks of the place; see `Backend.object_locks`."""
         return self._service.object_locks
 
-    def remove_all(self, wanted: Iterable[bytes]) -> dict[bytes, int]:
+    def remove_all(self, wanted: Iterable[bytes], *, released: Collection[bytes] = ()) -> dict[bytes, Lock]:
         """Remove objects, many at once; see `Backend.remove_all`."""
         keys = {object_key(blake3): blake3 for blake3 in wanted}
-        return {keys[key]: until for key, until in self._service.delete_all(list(keys)).items()}
+        locked = self._service.delete_all(list(keys), released=frozenset(map(object_key, released)))
+        return {keys[key]: lock for key, lock in locked.items()}
 
     def inodes(self) -> Iterable[tuple[int, int]]:
         """None; see `Backend.inodes`."""

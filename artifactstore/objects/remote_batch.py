@@ -48,6 +48,7 @@ class RemoteBatch:
         self._turn = threading.Condition()
         self._busy: set[bytes] = set()
         self._met: set[bytes] = set()
+        self._sent: set[bytes] = set()
         self._done: set[bytes] = set()
         # Small objects that this batch may have to store again.
         self._kept: dict[bytes, tuple[bytes, DigestPair]] = {}
@@ -67,6 +68,11 @@ class RemoteBatch:
     def met(self) -> Collection[bytes]:
         """What was there already; see `Batch.met`."""
         return self._met
+
+    @property
+    def sent(self) -> Collection[bytes]:
+        """What this batch wrote; see `Batch.sent`."""
+        return self._sent
 
     def stage_bytes(self, data: Buffer) -> Staged:
         """Store bytes that are in memory; see `Batch.stage_bytes`."""
@@ -115,7 +121,10 @@ class RemoteBatch:
             send: gets the key and whether to replace what is there; False if the key was taken.
         """
         with self._one_at_a_time(digests.blake3) as sent:
-            return Staged(digests, size, new=not sent and self._store(digests.blake3, size, send))
+            new = not sent and self._store(digests.blake3, size, send)
+            if new:
+                self._written(digests.blake3)
+            return Staged(digests, size, new=new)
 
     def _store(self, blake3: bytes, size: int, send: Callable[[str, bool], bool]) -> bool:
         key = object_key(blake3)
@@ -139,6 +148,10 @@ class RemoteBatch:
             raise BackendError(message, code="write-conflict", retryable=True)
         self._met.add(blake3)
         return False
+
+    def _written(self, blake3: bytes) -> None:
+        if self._service.object_locks is not None:
+            self._sent.add(blake3)
 
     @contextlib.contextmanager
     def _one_at_a_time(self, blake3: bytes) -> Iterator[bool]:
@@ -197,6 +210,7 @@ class RemoteBatch:
                 return False
             data, digests = kept
             self._service.put(object_key(digests.blake3), data, sha256=digests.sha256, replace=False)
+            self._written(digests.blake3)
         return True
 
     def forget_others(self, wanted: Set[bytes]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from artifactstore.objects.backend import Fill
 
@@ -35,18 +35,46 @@ class Range:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What keeps something from being deleted.
+
+    Args:
+        until: microseconds; None without retention.
+        held: whether there is a legal hold, which has no end.
+    """
+
+    until: int | None
+    held: bool
+
+
 class ObjectLocks(Protocol):
     """Locks that a place enforces against everybody. Safe to share between threads."""
 
     def retain(self, key: str, until: int) -> None:
         """Lock what lies under a key at least until an instant; a longer lock stays.
 
+        An instant that has passed locks nothing.
+
         Args:
             until: microseconds.
+        Raises:
+            ObjectNotFoundError: nothing lies there.
         """
 
     def hold(self, key: str, *, on: bool) -> None:
-        """Lock what lies under a key until the hold is ended, or end it."""
+        """Lock what lies under a key until the hold is ended, or end it.
+
+        Raises:
+            ObjectNotFoundError: nothing lies there.
+        """
+
+    def covers(self, key: str, wanted: Lock) -> bool:
+        """Whether what lies under a key is locked at least so; an instant that has passed wants nothing.
+
+        Raises:
+            ObjectNotFoundError: nothing lies there.
+        """
 
 
 class Service(Protocol):
@@ -108,11 +136,13 @@ class Service(Protocol):
     def object_locks(self) -> ObjectLocks | None:
         """The locks of this place; None if it enforces none, or is not asked to."""
 
-    def delete_all(self, keys: Sequence[str]) -> dict[str, int]:
+    def delete_all(self, keys: Sequence[str], *, released: Collection[str] = ()) -> dict[str, Lock]:
         """Free keys, with all versions of what lies there; idempotent.
 
+        Args:
+            released: keys whose legal holds are over, and are lifted where they are still there.
         Returns:
-            Those that are locked and so still there, and until when, in microseconds.
+            Those that are locked and so still there, and how.
         Raises:
             BackendError: some may be free, and not all are.
         """

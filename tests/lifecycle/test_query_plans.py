@@ -10,7 +10,7 @@ import pytest
 
 from artifactstore import object_queries
 from artifactstore.lifecycle import gc, repair, retention, verify
-from artifactstore.lifecycle.verify import Budget
+from artifactstore.lifecycle.verify_budget import Budget
 from lifecycle.harness import SECOND, Life
 
 if TYPE_CHECKING:

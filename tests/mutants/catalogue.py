@@ -170,7 +170,7 @@ ORDER: tuple[Mutant, ...] = (
 -        missing = presence.gone(transaction.connection, backend, batch, since, wanted)
 -        if missing and not batch.restore(missing):
 -            raise BackendError(f"the bytes of {relative_path!r} are gone again", retryable=True)
-         self._record_files(transaction, backend, sequence, [entry], 1, idempotency)
+         self._record_files(transaction, backend, sequence, [entry], 1, idempotency, batch.sent)
          first = file_queries.file_sequence(transaction.connection, sequence, relative_path)
 -    return file_queries.file_of_event(transaction.connection, first)
 +    found = file_queries.file_of_event(transaction.connection, first)
@@ -220,10 +220,10 @@ DELETION: tuple[Mutant, ...] = (
         {
             _GC: """
 -    locked = {
--        (blake3, name): until
+-        (blake3, name): lock
 -        for name, backend in backends.items()
--        for blake3, until in backend.remove_all(
--            blake3 for blake3, backend_id, _ in pending if backend_id == name
+-        for blake3, lock in _remove(
+-            transaction.connection, backend, [row[0] for row in pending if row[1] == name]
 -        ).items()
 -    }
 -    gone = [row for row in pending if (row[0], row[1]) not in locked]
@@ -233,10 +233,10 @@ DELETION: tuple[Mutant, ...] = (
 -            for blake3, backend_id, size in gone
 -        )
 +locked = {
-+    (blake3, name): until
++    (blake3, name): lock
 +    for name, backend in backends.items()
-+    for blake3, until in backend.remove_all(
-+        blake3 for blake3, backend_id, _ in pending if backend_id == name
++    for blake3, lock in _remove(
++        transaction.connection, backend, [row[0] for row in pending if row[1] == name]
 +    ).items()
 +}
 +gone = [row for row in pending if (row[0], row[1]) not in locked]

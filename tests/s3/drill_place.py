@@ -6,7 +6,7 @@ import atexit
 import hashlib
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crash.place import Place
 from lifecycle.harness import SECOND
@@ -14,8 +14,10 @@ from store.harness import LARGE
 
 from artifactstore.digest import digest_pair, object_key
 from artifactstore.objects.remote import MARKER, RemoteBackend
+from artifactstore.objects.s3.bucket import microseconds
 from artifactstore.objects.s3.calls import S3Calls
 from artifactstore.objects.s3.service import S3Service
+from artifactstore.objects.service import Lock
 from s3.places import REMOTE, Server
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ _connections: dict[str, S3Calls] = {}
 class SharedService(S3Service):
     """A service whose connection is the process's own: a drill opens thousands of stores."""
 
-    def __init__(self, server: Server, prefix: str) -> None:
-        config = server.config(prefix, multipart_threshold=LARGE, pause=0.01)
+    def __init__(self, server: Server, prefix: str, **asked: Any) -> None:
+        config = server.config(prefix, multipart_threshold=LARGE, pause=0.01, **asked)
         if server.name not in _connections:
             _connections[server.name] = S3Calls(config)
             atexit.register(_connections[server.name].close)
@@ -40,6 +42,13 @@ class SharedService(S3Service):
 
     def close(self) -> None:
         """Leave it open for the next store."""
+
+    def lock_of(self, key: str) -> Lock:
+        """What the server says of an object."""
+        seen = self._bucket.call("head_object", Key=self._bucket.key(key))
+        until = seen.get("ObjectLockRetainUntilDate")
+        held = seen.get("ObjectLockLegalHoldStatus") == "ON"
+        return Lock(None if until is None else microseconds(until), held)
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,47 @@ class S3Place(Place):
             for key, upload in list(service.unfinished("", 1 << 62)):
                 service.abort(key, upload)
 
-    def _service(self, name: str) -> S3Service:
+    def _service(self, name: str) -> SharedService:
         return SharedService(self.server, f"{self.prefix}/{name}")
+
+
+@dataclass(frozen=True)
+class LockingPlace(S3Place):
+    """A place whose bucket has Object Lock; what is locked stays in it until its server is thrown away.
+
+    Args:
+        bucket: of its own.
+    """
+
+    bucket: str = field(kw_only=True)
+
+    @classmethod
+    def fresh(cls, root: Path, server: Server) -> Self:
+        bucket = f"locked-{uuid.uuid4().hex[:8]}"
+        calls = S3Calls(server.config(""))
+        calls.call("create_bucket", Bucket=bucket, ObjectLockEnabledForBucket=True)
+        calls.close()
+        return cls(root, server=server, prefix=_new_prefix(), bucket=bucket)
+
+    def copied(self, root: Path) -> Self:
+        copy = super().copied(root)
+        for name in (REMOTE, SECOND):
+            service, locks = self._service(name), copy._service(name).object_locks
+            assert locks is not None
+            for found in service.entries("blake3/"):
+                seen = service.lock_of(found.key)
+                if seen.until is not None:
+                    locks.retain(found.key, seen.until)
+                if seen.held:
+                    locks.hold(found.key, on=True)
+        return copy
+
+    def remove(self) -> None:
+        Place.remove(self)
+
+    def _service(self, name: str) -> SharedService:
+        prefix = f"{self.prefix}/{name}"
+        return SharedService(self.server, prefix, bucket=self.bucket, object_lock="GOVERNANCE")
 
 
 def _new_prefix() -> str:

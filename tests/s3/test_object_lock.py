@@ -20,7 +20,7 @@ from s3.conftest import place_of
 from s3.places import PART, REMOTE, Place, s3_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from artifactstore import GcResult
@@ -42,8 +42,10 @@ class Locked:
     def call(self, method: str, **arguments: Any) -> Any:
         return self.calls.call(method, Bucket=self.bucket, **arguments)
 
-    def store(self, home: Home, mode: str | None, **further: Any) -> Store:
-        service = s3_service(self.place, bucket=self.bucket, object_lock=mode)
+    def store(
+        self, home: Home, mode: str | None, *, asked: Mapping[str, Any] | None = None, **further: Any
+    ) -> Store:
+        service = s3_service(self.place, bucket=self.bucket, object_lock=mode, **asked or {})
         return Store.open(
             home.database,
             home.objects,

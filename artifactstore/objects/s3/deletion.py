@@ -10,17 +10,18 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from artifactstore.errors import AccessError, BackendError
+from artifactstore.objects.s3.bucket import microseconds
 from artifactstore.objects.s3.failures import KeyMissing
+from artifactstore.objects.service import Lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from artifactstore.objects.s3.bucket import Bucket
 
 _TOGETHER = 1000  # keys in one request. Source: Amazon S3 API reference, "DeleteObjects"
 _TIMEOUT = 300.0  # seconds for one such request
 _THREADS = 16
-_SECOND = 1_000_000  # microseconds
 
 
 class Deletion:
@@ -30,7 +31,7 @@ class Deletion:
         self._bucket = bucket
         self._together = True
 
-    def delete_all(self, keys: Sequence[str]) -> dict[str, int]:
+    def delete_all(self, keys: Sequence[str], *, released: Collection[str] = ()) -> dict[str, Lock]:
         """Free keys, with all versions of what lies there; see `Service.delete_all`."""
         from concurrent.futures import ThreadPoolExecutor
 
@@ -46,8 +47,8 @@ class Deletion:
                     alone = [key for key in some if key not in done]
                     hides = pool.map(self._delete_alone, alone)
                     versioned += [key for key, hid in zip(alone, hides, strict=True) if hid]
-            ends = pool.map(self._delete_versions, versioned)
-            return {key: end for key, end in zip(versioned, ends, strict=True) if end is not None}
+            locks = pool.map(lambda key: self._delete_versions(key, lift=key in released), versioned)
+            return {key: lock for key, lock in zip(versioned, locks, strict=True) if lock is not None}
 
     def _delete_together(self, keys: Sequence[str]) -> tuple[set[str], list[str]]:
         """One request for many keys.
@@ -79,23 +80,34 @@ class Deletion:
             self._bucket.require()
             return False
 
-    def _delete_versions(self, key: str) -> int | None:
-        """Remove all versions of an object; until when it is locked, in microseconds."""
-        locked: int | None = None
-        markers: list[str] = []
-        for version, is_marker in list(self._versions(key)):
+    def _delete_versions(self, key: str, *, lift: bool) -> Lock | None:
+        """Remove all versions of an object; how it is locked, if some of them stay.
+
+        The newest goes last, and only if no other is left: an older one may be damaged, and must not come to
+        light.
+
+        Args:
+            lift: legal holds on it are over.
+        """
+        found = list(self._versions(key))
+        versions = [version for version, is_marker in reversed(found) if not is_marker]
+        locks: list[Lock] = []
+        for version in versions:
+            if locks and version == versions[-1]:
+                break
+            lock = self._delete_version(key, version, lift=lift)
+            if lock is not None:
+                locks.append(lock)
+        for version, is_marker in found:
             if is_marker:
-                markers.append(version)
-                continue
-            until = self._delete_version(key, version)
-            if until is not None:
-                locked = max(locked or 0, until)
-        for version in markers:
-            self._delete_one(key, version)
-        return locked
+                self._delete_one(key, version)
+        if not locks:
+            return None
+        ends = [lock.until for lock in locks if lock.until is not None]
+        return Lock(max(ends, default=None), any(lock.held for lock in locks))
 
     def _versions(self, key: str) -> Iterator[tuple[str, bool]]:
-        """Id of each version of an object, and whether it is a marker of a deletion."""
+        """Id of each version of an object, the newest first, and whether it is a marker of a deletion."""
         whole = self._bucket.key(key)
         for page in self._bucket.pages(
             "list_object_versions",
@@ -114,8 +126,8 @@ class Deletion:
         except KeyMissing:
             self._bucket.require()
 
-    def _delete_version(self, key: str, version: str) -> int | None:
-        """Remove a version; until when it is locked instead, in microseconds."""
+    def _delete_version(self, key: str, version: str, *, lift: bool) -> Lock | None:
+        """Remove a version; how it is locked, if it stays."""
         try:
             self._delete_one(key, version)
         except AccessError as error:
@@ -128,15 +140,16 @@ class Deletion:
         except KeyMissing:
             return None
         until = seen.get("ObjectLockRetainUntilDate")
-        if self._bucket.config.object_lock is not None and seen.get("ObjectLockLegalHoldStatus") == "ON":
-            # No package of ours is held, else nobody would remove its bytes: a hold that never was recorded.
+        held = seen.get("ObjectLockLegalHoldStatus") == "ON"
+        if held and lift:
             self._bucket.call("put_object_legal_hold", **which, LegalHold={"Status": "OFF"})
+            held = False
             if until is None or until <= datetime.datetime.now(datetime.UTC):
                 self._delete_one(key, version)
                 return None
-        if until is None:
+        if until is None and not held:
             raise refusal
-        return int(until.timestamp() * _SECOND)
+        return Lock(None if until is None else microseconds(until), held)
 
 
 def _is_hidden(answer: dict[str, Any]) -> bool:

@@ -15,11 +15,12 @@ from artifactstore.objects.s3.writing import Writing
 from artifactstore.objects.service import Found, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from artifactstore.objects.backend import Fill
     from artifactstore.objects.s3.calls import S3Calls
     from artifactstore.objects.s3.config import S3Config
+    from artifactstore.objects.service import Lock
 
 
 class S3Service:
@@ -185,9 +186,9 @@ class S3Service:
 
     # Deletion, locks, unfinished uploads
 
-    def delete_all(self, keys: Sequence[str]) -> dict[str, int]:
+    def delete_all(self, keys: Sequence[str], *, released: Collection[str] = ()) -> dict[str, Lock]:
         """Free keys; see `Service.delete_all`."""
-        return self._deletion.delete_all(keys)
+        return self._deletion.delete_all(keys, released=released)
 
     @property
     def object_locks(self) -> S3Locks | None:

@@ -1,0 +1,122 @@
+"""An object that its place cannot give, while it gives all others: one finding, and no end of the search."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from store.harness import SAID, Home, refused, write_tree
+
+from artifactstore import BackendError
+from artifactstore.digest import digest_pair, object_key
+from s3.places import Place
+from s3.test_presence import watched_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ACTOR = {"actor": "ada"}
+FILES = {f"{number:02}": f"file {number}".encode() for number in range(30)}
+BROKEN = b"file 7"
+
+
+def key_of(data: bytes) -> str:
+    return object_key(digest_pair(data).blake3)
+
+
+@pytest.fixture
+def memory() -> Iterator[Place]:
+    """A place whose behaviour is that of any other: what is tested here lies above it."""
+    made = Place(None, f"memory://{uuid.uuid4().hex}")
+    yield made
+    made.close()
+
+
+class Refusing:
+    """Raises instead of reading what the test says."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.keys: set[str] | None = set()  # None for all
+        self.left = 0  # reads that go well before
+
+    def __call__(self, name: str, arguments: tuple[Any, ...]) -> None:
+        if name != "get" or (self.keys is not None and arguments[0] not in self.keys):
+            return
+        self.left -= 1
+        if self.left < 0:
+            raise BackendError("as planned", code=self.code, retryable=True)
+
+
+def test_an_object_that_cannot_be_read_is_named_and_the_rest_is_verified(
+    memory: Place, home: Home, tmp_path: Path
+) -> None:
+    write_tree(tmp_path / "tree", FILES)
+    refusing = Refusing("server-error")
+    with watched_store(home, memory, refusing) as store:
+        package = store.push(tmp_path / "tree", **SAID).package.package_id
+        memory.overwrite(key_of(b"file 8"), b"file X")
+        refusing.keys = {key_of(BROKEN)}
+        result = store.verify(**ACTOR)
+        assert result.complete
+        assert result.object_count == len(FILES) + 1
+        found = {failure.blake3: failure.reason for failure in result.failures}
+        assert found == {
+            digest_pair(BROKEN).blake3: "unreadable",
+            digest_pair(b"file 8").blake3: "digest differs",
+        }
+        assert store.verification(package).failed_count == 2
+        assert len(store.fsck(read=True).findings) == 2
+        # It is readable again: nothing was lost.
+        refusing.keys = set()
+        assert len(store.verify(failed_only=True, **ACTOR).failures) == 1
+
+
+def test_an_object_that_was_not_read_at_once_is_no_finding(memory: Place, home: Home, tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree", FILES)
+    refusing = Refusing("server-error")
+    with watched_store(home, memory, refusing) as store:
+        store.push(tmp_path / "tree", **SAID)
+
+        def once(name: str, arguments: tuple[Any, ...]) -> None:
+            if name == "get" and arguments[0] == key_of(BROKEN) and not seen:
+                seen.append(name)
+                raise BackendError("as planned", code="timeout", retryable=True)
+
+        seen: list[str] = []
+        with watched_store(home, memory, once) as other:
+            assert other.verify(**ACTOR).failures == ()
+        assert seen
+
+
+@pytest.mark.parametrize("code", ["connection-lost", "throttled"])
+def test_a_place_that_goes_away_is_no_damage_and_what_was_read_counts(
+    memory: Place, home: Home, tmp_path: Path, code: str
+) -> None:
+    write_tree(tmp_path / "tree", FILES)
+    refusing = Refusing(code)
+    with watched_store(home, memory, refusing) as store:
+        package = store.push(tmp_path / "tree", **SAID).package.package_id
+        read = store.events()
+        before = len(list(read))
+        refusing.keys, refusing.left = None, 25
+        with refused(BackendError, code, "as planned"):
+            store.verify(**ACTOR)
+        assert store.verification(package).failed_count == 0
+        verified = [event for event in list(store.events())[before:] if event.type.endswith("verified")]
+        assert verified
+        refusing.keys = set()
+        assert store.verify(**ACTOR).failures == ()
+
+
+def test_a_throttled_object_is_no_damage(memory: Place, home: Home, tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree", FILES)
+    refusing = Refusing("throttled")
+    with watched_store(home, memory, refusing) as store:
+        package = store.push(tmp_path / "tree", **SAID).package.package_id
+        refusing.keys = {key_of(BROKEN)}
+        with refused(BackendError, "throttled", "as planned"):
+            store.verify(**ACTOR)
+        assert store.verification(package).failed_count == 0
