@@ -8,7 +8,7 @@ import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from lifecycle.harness import DAY, MICROSECONDS, flip
@@ -22,7 +22,7 @@ from artifactstore.objects.local_batch import LocalBatch
 from store.harness import LARGE, SAID, TREE, FakeClock, incompressible, read_tree, refused, write_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from artifactstore import Store
@@ -199,8 +199,8 @@ def test_what_another_has_stored_since_a_removal_is_durable_before_it_is_named(
     armed: list[Store] = []
     publish, remove_all = LocalBatch.publish, LocalBackend.remove_all
 
-    def removed(backend: LocalBackend, wanted: Iterable[bytes]) -> dict[bytes, int]:
-        remove_all(backend, wanted)
+    def removed(backend: LocalBackend, wanted: Iterable[bytes], **further: Collection[bytes]) -> NoReturn:
+        remove_all(backend, wanted, **further)
         raise Killed
 
     def published(batch: LocalBatch) -> None:
