@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(
     "store.harness",
     "store.doors",
     "cli.harness",
+    "client.harness",
     "lifecycle.harness",
     "lifecycle.machine",
     "crash.calls",

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("client.harness")
-
-from client.serving import Served, serving  # noqa: E402 - only after assertions are rewritten
+from client.serving import Served, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
