@@ -10,15 +10,9 @@ from artifactstore import event_log, events, object_queries, presence
 from artifactstore.connection import fetch
 from artifactstore.errors import ArtifactStoreError, InvalidInputError, ObjectNotFoundError
 from artifactstore.lifecycle import object_locks
+from artifactstore.lifecycle.object_check import DIFFERENT, StoredObject, check
 from artifactstore.lifecycle.repair import record_mended
-from artifactstore.lifecycle.verify import (
-    DIFFERENT,
-    Failure,
-    StoredObject,
-    check,
-    live_locations,
-    packages_of,
-)
+from artifactstore.lifecycle.verify import Failure, live_locations, packages_of
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.os_errors import translation
 from artifactstore.reader import ObjectReader, fill_from

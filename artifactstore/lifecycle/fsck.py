@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from artifactstore import file_queries, manifest, package_queries, rebuild, schema, views
 from artifactstore.connection import fetch, scratch
-from artifactstore.errors import ArtifactStoreError, IntegrityError
+from artifactstore.errors import AccessError, ArtifactStoreError, BackendError, IntegrityError
 from artifactstore.lifecycle import inspection, object_locks
 from artifactstore.lifecycle.comparison import View
-from artifactstore.lifecycle.verify import MISSING, StoredObject, check, packages_of
+from artifactstore.lifecycle.object_check import MISSING, StoredObject, check
+from artifactstore.lifecycle.verify import packages_of
 from artifactstore.moment import id_text
 from artifactstore.reader import open_object
 
@@ -157,7 +158,7 @@ def _named_wrong(backends: Mapping[str, Backend]) -> Iterator[str]:
     """Objects whose bytes do not have the digest that is their name."""
     for backend_id, backend in backends.items():
         for stored in backend.stored():
-            failure = check(backend, StoredObject(stored.blake3, None, stored.size))
+            failure = _judged(backend, StoredObject(stored.blake3, None, stored.size))
             if failure is not None:
                 yield f"blake3:{stored.blake3.hex()} in backend {backend_id}: {failure}"
 
@@ -195,7 +196,7 @@ def _objects(
         if state == "failed":
             failure = "a verify found it damaged"
         elif read:
-            failure = check(backends[backend_id], StoredObject(blake3, sha256, size))
+            failure = _judged(backends[backend_id], StoredObject(blake3, sha256, size))
         else:
             found = sizes[backend_id].get(blake3)
             if found != size:
@@ -215,6 +216,15 @@ def _objects(
         for blake3 in listed:
             if blake3 not in owned[backend_id] and (blake3, backend_id) not in pending:
                 yield f"blake3:{blake3.hex()} in backend {backend_id}: no location names it"
+
+
+def _judged(backend: Backend, wanted: StoredObject) -> str | None:
+    """What is wrong with an object, be it that its place does not give it, and still gives its marker."""
+    try:
+        return check(backend, wanted)
+    except (AccessError, BackendError) as error:
+        backend.require()
+        return f"not read: {error.message}"
 
 
 def _packages(connection: Connection, blake3: bytes) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from artifactstore import events
 from artifactstore.connection import fetch, fetch_one
 from artifactstore.lifecycle import object_locks
-from artifactstore.lifecycle.verify import MISSING, Failure, packages_of
+from artifactstore.lifecycle.object_check import MISSING
+from artifactstore.lifecycle.verify import Failure, packages_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

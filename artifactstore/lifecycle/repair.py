@@ -13,7 +13,8 @@ from artifactstore.connection import fetch
 from artifactstore.errors import ArtifactStoreError, BackendError, ObjectNotFoundError
 from artifactstore.ingest import open_directory
 from artifactstore.lifecycle import object_locks
-from artifactstore.lifecycle.verify import Failure, StoredObject, check, live_locations, packages_of
+from artifactstore.lifecycle.object_check import StoredObject, check
+from artifactstore.lifecycle.verify import Failure, live_locations, packages_of
 from artifactstore.moment import id_text
 from artifactstore.os_errors import release
 from artifactstore.sources import file_digests, open_source, stage

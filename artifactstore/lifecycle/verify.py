@@ -15,44 +15,33 @@ from typing import TYPE_CHECKING
 
 from artifactstore import events, object_queries, presence
 from artifactstore.connection import fetch
-from artifactstore.digest import Hasher
-from artifactstore.errors import (
-    AccessError,
-    ArtifactStoreError,
-    BackendError,
-    IntegrityError,
-    ObjectNotFoundError,
-)
+from artifactstore.errors import AccessError, BackendError
 from artifactstore.lifecycle import object_locks
+from artifactstore.lifecycle.object_check import UNREADABLE, StoredObject, check, name_of
 from artifactstore.lifecycle.projection import DELETED, FAILED
 from artifactstore.moment import id_text
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.local import LocalBackend
-from artifactstore.objects.ring import pump
-from artifactstore.reader import fill_from
 from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
     from artifactstore.connection import Connection
-    from artifactstore.digest import DigestPair
     from artifactstore.lifecycle.verify_budget import Budget
     from artifactstore.objects.backend import Backend
 
-_log = logging.getLogger(__name__)
+    # What is wrong with an object; None if nothing is; or an error that leaves that open.
+    Outcome = str | AccessError | BackendError | None
 
-MISSING = "missing"
-TRUNCATED = "wrong size"
-DIFFERENT = "digest differs"
-UNREADABLE = "unreadable"
+_log = logging.getLogger(__name__)
 
 _RUN = 50  # objects that are one piece of work
 _TOGETHER = 500  # objects whose results are one transaction
 _SAMPLE_BASE = 1 << 32
+_UNDECIDED = 16  # objects that were not read, after which the place is to blame
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +72,6 @@ class VerifyResult:
     failures: tuple[Failure, ...]
     complete: bool
     relocked_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object in a backend, with the digests that its bytes must have; sha256 may not be known."""
-
-    blake3: bytes
-    sha256: bytes | None
-    size: int
 
 
 def objects(
@@ -141,63 +121,6 @@ def objects(
     return found
 
 
-def check(backend: Backend, wanted: StoredObject) -> str | None:
-    """Read an object and compare it; None if it is right, else what is wrong.
-
-    Raises:
-        AccessError, BackendError: a remote service is away, which says nothing about the object.
-    """
-    try:
-        return _compared(backend, wanted)
-    except (ArtifactStoreError, OSError) as error:
-        if _is_of_the_moment(error):
-            raise
-        if backend.folder:
-            return UNREADABLE
-    # Is it the object, or the place? Who gives its marker before and after can be read from.
-    backend.require()
-    try:
-        return _compared(backend, wanted)
-    except ArtifactStoreError as error:
-        if _is_of_the_moment(error):
-            raise
-        backend.require()
-        _log.warning("blake3:%s in backend %s: %s", wanted.blake3.hex(), backend.backend_id, error.message)
-        return UNREADABLE
-
-
-def _is_of_the_moment(error: Exception) -> bool:
-    """Whether an error says nothing about an object."""
-    return getattr(error, "code", None) in {"too-many-open-files", "throttled"}
-
-
-def _compared(backend: Backend, wanted: StoredObject) -> str | None:
-    try:
-        with backend.open(wanted.blake3, wanted.size) as raw:
-            digests = _digests(raw, wanted.size)
-    except ObjectNotFoundError:
-        return MISSING
-    except IntegrityError:
-        return TRUNCATED
-    right = digests.blake3 == wanted.blake3 and wanted.sha256 in {None, digests.sha256}
-    return None if right else DIFFERENT
-
-
-def _digests(raw: io.RawIOBase, size: int) -> DigestPair:
-    hasher = Hasher()
-    if size < SMALL_FILE:
-        hasher.update(raw.read(size + 1) or b"")
-    else:
-        pump(
-            fill_from(raw),
-            (
-                (lambda view, _offset: hasher.update_sha256(view), 1),
-                (lambda view, _offset: hasher.update_blake3(view), 1),
-            ),
-        )
-    return hasher.pair()
-
-
 def run(
     backend: Backend,
     read: Callable[[], AbstractContextManager[Connection]],
@@ -212,13 +135,13 @@ def run(
         started: microseconds, not before the newest event.
         on_progress: called with objects and bytes done so far.
     Raises:
-        AccessError, BackendError: the place is away; what was read before is recorded.
+        AccessError, BackendError: the place is away, or did not give some objects; what was read is recorded.
     Crash: what was committed is verified; the rest comes first the next time.
     """
-    give_up = None if budget.max_seconds is None else time.monotonic() + budget.max_seconds
+    began = time.monotonic()
     seed = uuid.uuid4().int % _SAMPLE_BASE
     count = places = size = relocked = 0
-    away: ArtifactStoreError | None = None
+    undecided: list[AccessError | BackendError] = []
     failures: list[Failure] = []
     after = (-1, 0)
     spent, complete = False, True
@@ -234,21 +157,22 @@ def run(
                 complete = False
                 break
             checked: list[tuple[StoredObject, str | None]] = []
-            try:
-                for wanted, failure in _checked(workers, backend, list(distinct.values())):
+            complete = False
+            for wanted, failure in _checked(workers, backend, list(distinct.values())):
+                if isinstance(failure, AccessError | BackendError):
+                    undecided.append(failure)
+                else:
                     checked.append((wanted, failure))
                     count += 1
                     size += wanted.size
                     if on_progress is not None:
                         on_progress(count, size)
-                    if (budget.max_bytes is not None and size >= budget.max_bytes) or (
-                        give_up is not None and time.monotonic() >= give_up
-                    ):
-                        spent = True
-                        break
-            except (AccessError, BackendError) as error:
-                away = error
-            complete = len(checked) == len(distinct)
+                spent = budget.is_spent(size, time.monotonic() - began)
+                if spent or len(undecided) >= _UNDECIDED:
+                    break
+            else:
+                complete = True
+            complete = complete or len(checked) == len(distinct)
             failed: set[bytes] = set()
             sound = [wanted for wanted, failure in checked if failure is None]
             if sound:
@@ -257,8 +181,6 @@ def run(
                     found = [(wanted, None) for wanted in sound if wanted.blake3 not in failed]
                     places += _record(transaction, started, backend.backend_id, found)
                 relocked += _lock_again(read, new_transaction, backend, sound)
-            if away is not None:
-                raise away
             # One by one, so that writers wait no longer than it takes to read an object.
             for wanted, failure in checked:
                 if failure is not None or wanted.blake3 in failed:
@@ -266,7 +188,16 @@ def run(
                         recorded, still = _record_again(transaction, started, backend, wanted, failure)
                         places += recorded
                         failures += still
+    if undecided:
+        raise _first(undecided)
     return VerifyResult(count, places, size, tuple(failures), complete, relocked)
+
+
+def _first(errors: list[AccessError | BackendError]) -> AccessError | BackendError:
+    """The one to raise; the log of the program has the others."""
+    for error in errors[1:]:
+        _log.warning("%s", error.message)
+    return errors[0]
 
 
 def _record_again(
@@ -315,10 +246,25 @@ def _is_chosen(wanted: StoredObject, budget: Budget, seed: int) -> bool:
     return budget.sample is None or (place ^ seed) % _SAMPLE_BASE < budget.sample * _SAMPLE_BASE
 
 
-def _job(backend: Backend) -> Job[list[StoredObject], list[str | None]]:
+def _attempt(backend: Backend, wanted: StoredObject) -> Outcome:
+    """What `check` says, or why a remote place did not answer."""
+    try:
+        return check(backend, wanted)
+    except AccessError as error:
+        if backend.folder:
+            raise
+        return AccessError(f"{name_of(backend, wanted)}: {error.message}", hint=error.hint, code=error.code)
+    except BackendError as error:
+        if backend.folder:
+            raise
+        message = f"{name_of(backend, wanted)}: {error.message}"
+        return BackendError(message, hint=error.hint, code=error.code, retryable=error.retryable)
+
+
+def _job(backend: Backend) -> Job[list[StoredObject], list[Outcome]]:
     """Reading some objects; local ones on all cores."""
     return Job(
-        here=lambda run: [check(backend, wanted) for wanted in run],
+        here=lambda run: [_attempt(backend, wanted) for wanted in run],
         request=lambda run: [(wanted.blake3, wanted.sha256, wanted.size) for wanted in run],
         receive=lambda _run, failures: list(failures),
         function="artifactstore.lifecycle.verify:checking_worker" if backend.folder else "",
@@ -338,8 +284,8 @@ def checking_worker(folder: str) -> Callable[[list[tuple[bytes, bytes | None, in
 
 
 def _checked(
-    workers: Workers[list[StoredObject], list[str | None]], backend: Backend, wanted: list[StoredObject]
-) -> Iterator[tuple[StoredObject, str | None]]:
+    workers: Workers[list[StoredObject], list[Outcome]], backend: Backend, wanted: list[StoredObject]
+) -> Iterator[tuple[StoredObject, Outcome]]:
     """Small objects some at a time; a large one, which uses all cores, by itself."""
     if backend.folder:
         for run, failures in workers.spread(_runs(wanted)):
@@ -350,7 +296,7 @@ def _checked(
     # One after the other, since each wants many megabytes of memory.
     for entry in wanted:
         if entry.size >= SMALL_FILE:
-            yield entry, check(backend, entry)
+            yield entry, _attempt(backend, entry)
 
 
 def _runs(wanted: list[StoredObject]) -> Iterator[list[StoredObject]]:

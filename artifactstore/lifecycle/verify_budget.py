@@ -50,3 +50,9 @@ class Budget:
         for name, value in (("bytes", self.max_bytes), ("seconds", self.max_seconds)):
             if value is not None and not value > 0:  # a NaN is no budget either
                 raise InvalidInputError(f"a budget of {name} that is not over 0 verifies nothing")
+
+    def is_spent(self, size: int, seconds: float) -> bool:
+        """Whether so many bytes and so long a time use it up."""
+        return (self.max_bytes is not None and size >= self.max_bytes) or (
+            self.max_seconds is not None and seconds >= self.max_seconds
+        )

@@ -83,7 +83,7 @@ def test_an_object_that_was_not_read_at_once_is_no_finding(memory: Place, home: 
         def once(name: str, arguments: tuple[Any, ...]) -> None:
             if name == "get" and arguments[0] == key_of(BROKEN) and not seen:
                 seen.append(name)
-                raise BackendError("as planned", code="timeout", retryable=True)
+                raise BackendError("as planned", code="server-error", retryable=True)
 
         seen: list[str] = []
         with watched_store(home, memory, once) as other:
@@ -111,12 +111,23 @@ def test_a_place_that_goes_away_is_no_damage_and_what_was_read_counts(
         assert store.verify(**ACTOR).failures == ()
 
 
-def test_a_throttled_object_is_no_damage(memory: Place, home: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["timeout", "throttled"])
+def test_an_object_that_is_not_answered_for_is_no_damage_and_is_named(
+    memory: Place, home: Home, tmp_path: Path, code: str
+) -> None:
     write_tree(tmp_path / "tree", FILES)
-    refusing = Refusing("throttled")
+    refusing = Refusing(code)
     with watched_store(home, memory, refusing) as store:
         package = store.push(tmp_path / "tree", **SAID).package.package_id
+        memory.overwrite(key_of(b"file 8"), b"file X")
         refusing.keys = {key_of(BROKEN)}
-        with refused(BackendError, "throttled", "as planned"):
-            store.verify(**ACTOR)
-        assert store.verification(package).failed_count == 0
+        for _ in range(2):
+            with refused(BackendError, code, f"blake3:{digest_pair(BROKEN).blake3.hex()}", "as planned"):
+                store.verify(**ACTOR)
+            # All others were read, and the damage among them is recorded.
+            assert store.verification(package).failed_count == 1
+        findings = [finding.what for finding in store.fsck(read=True).findings]
+        assert len(findings) == 2
+        assert any("not read: as planned" in what for what in findings)
+        refusing.keys = set()
+        assert len(store.verify(**ACTOR).failures) == 1
