@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # most promises are not tried at all.
 NEEDS = {
     "*over S3": "an S3 server of its own",
+    "clock jumps: *": "libfaketime",
     "full disks": "the right to mount",
     "fuzzing led by coverage": "atheris",
     "lowest versions": "a package index",
