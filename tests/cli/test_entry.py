@@ -59,7 +59,7 @@ def test_what_only_asks_a_store_loads_nothing_that_fills_or_exports_one(
     ]
     arguments = ["show", pushed, *places]
     loaded = imported_by(f"from artifactstore.cli.application import run\nassert run({arguments!r}) == 0")
-    assert "artifactstore.queries" in loaded  # else this test would prove nothing
+    assert "artifactstore.package_queries" in loaded  # else this test would prove nothing
     filling = {"ingest", "scan", "seen_files", "known_files", "sources", "workers", "objects.local_batch"}
     other = {"export", "check", "manifest", "results", "health", "rebuild", "linkage.message", "dotenv"}
     assert not loaded.intersection(f"artifactstore.{name}" for name in filling | other)

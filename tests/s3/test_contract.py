@@ -20,7 +20,7 @@ from artifactstore import (
     Store,
 )
 from artifactstore.digest import digest_pair, object_key
-from artifactstore.lifecycle.verify import TRUNCATED
+from artifactstore.lifecycle.object_check import TRUNCATED
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.remote import RemoteBackend
 from artifactstore.objects.service import PROBE
