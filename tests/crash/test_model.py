@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crash.report import Drill
 
 STEPS = 50_000  # of a full run
-SAMPLE = 500  # steps of a sample
+SAMPLE = 300  # steps of a sample
 SEEDS = 8  # walked by one pair of processes
 
 

@@ -34,6 +34,10 @@ def test_only_what_needs_more_and_was_skipped_is_excused(
     assert all(reason in str(absence) for module, reason in skipped if module == HERE)
 
 
+def test_what_is_counted_beside_a_drill_need_not_be_there() -> None:
+    assert absences({"corruption: marker, of no effect": {HERE}}, set(), []) == []
+
+
 def test_what_may_be_excused_is_a_drill() -> None:
     named = {name for promise in promises() for name in promise.drills}
     assert [pattern for pattern in NEEDS if not any(fnmatch(name, pattern) for name in named)] == []

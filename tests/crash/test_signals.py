@@ -153,7 +153,7 @@ def test_a_signal_at_each_system_call_of_a_command(drill: Drill, campaign: Campa
         for name, whole in zip(COMMANDS, wholes, strict=True)
         for number in range(0, int(whole.said), 5)
     ]
-    chosen = drill.sample(found, at_most=15)
+    chosen = drill.sample(found, at_most=8)
     verdicts = campaign.verdicts(chosen, interrupt_command)
     # A busy disk is synced by other calls, so the last ones of one run may be missing in the next.
     missed = [
