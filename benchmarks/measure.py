@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
+import ctypes
 import os
 import resource
 import subprocess
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 TIME_LIMIT = 1800.0  # seconds after which a command is killed and counts as failed
 READ_SIZE = 1024 * 1024  # bytes
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER. Source: linux/prctl.h
 
 
 class CommandFailedError(Exception):
@@ -64,6 +67,22 @@ class Sample:
     def noisy(self) -> bool:
         """Whether others used so much CPU that the times are in doubt."""
         return self.foreign > NOISY
+
+
+def adopt_orphans() -> None:
+    """Make servers that go to the background children of ours, so that their CPU is not that of others.
+
+    Only where the system can: Linux.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap() -> None:
+    """Take the CPU of adopted servers that have ended into the account of this process."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def compile_program() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import benchmarks.targets as target
 from benchmarks.datasets import LargeFile, SmallFiles, tree_size
 from benchmarks.library import Finding
-from benchmarks.measure import Command, run_one, warm
+from benchmarks.measure import Command, adopt_orphans, reap, run_one, warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,7 @@ def served(directory: Path) -> Iterator[Server]:
     ignored = ("ARTIFACTSTORE_", "AWS_", "RCLONE_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ignored)}
     environment |= {"SEAWEEDFS_DIR": str(directory), "AWS_EC2_METADATA_DISABLED": "true"}
+    adopt_orphans()
     started = subprocess.run(
         ["bash", str(SCRIPT), "start"], env=environment, capture_output=True, text=True, check=True
     )
@@ -60,6 +61,7 @@ def served(directory: Path) -> Iterator[Server]:
         yield Server(environment)
     finally:
         subprocess.run(["bash", str(SCRIPT), "stop"], env=environment, check=True)
+        reap()
 
 
 class Ours:
