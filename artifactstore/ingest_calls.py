@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from artifactstore import (
-    codec,
     event_log,
     events,
     fields,
@@ -19,7 +18,6 @@ from artifactstore import (
     presence,
 )
 from artifactstore.calls import StoreCalls
-from artifactstore.digest import Digest
 from artifactstore.errors import BackendError, InvalidInputError, SourceChangedError
 from artifactstore.idempotency import first_use, request
 from artifactstore.lifecycle import object_locks, retention
@@ -31,11 +29,12 @@ if TYPE_CHECKING:
 
     from artifactstore.commit import Transaction
     from artifactstore.connection import Connection
+    from artifactstore.digest import Digest
     from artifactstore.events import Idempotency
     from artifactstore.ingest import Entry, EntryList, OnProgress
     from artifactstore.known_files import KnownFile
     from artifactstore.model import File, Package
-    from artifactstore.objects.backend import Backend, Batch, Staged
+    from artifactstore.objects.backend import Backend, Batch
     from artifactstore.results import IngestResult
     from artifactstore.scan import Scan, Selection
     from artifactstore.seen_files import SeenFiles
@@ -96,7 +95,7 @@ class IngestCalls(StoreCalls):
         backend = self._backends.routed(found.producer, found.retention_class)
         with self._batch(backend, keep=True) as batch:
             staged, marked = stage(batch, source)
-            _refuse_unexpected(staged, expected_size, expected_digests)
+            packages.refuse_unexpected(staged, expected_size, expected_digests)
             executable = marked if executable is None else executable
             entry = (
                 relative_path, chosen, staged.size, staged.digests.blake3, staged.digests.sha256, executable
@@ -392,18 +391,3 @@ def _admit(
         for path in paths:
             packages.refuse_collision(connection, sequence, path)
     return first
-
-
-def _refuse_unexpected(staged: Staged, size: int | None, digests: Iterable[Digest]) -> None:
-    """Refuse bytes that are not those that the caller announced."""
-    if size is not None and staged.size != size:
-        raise InvalidInputError(
-            f"{staged.size} bytes came instead of {codec.integer_text(size)}",
-            hint="send them again",
-            code="size-mismatch",
-        )
-    for expected in digests:
-        found = Digest(expected.algorithm, getattr(staged.digests, expected.algorithm))
-        if found != expected:
-            message = f"the bytes are {found} instead of {expected}"
-            raise InvalidInputError(message, hint="send them again", code="digest-mismatch")

@@ -6,8 +6,9 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from artifactstore import events, fields, file_queries, package_queries
-from artifactstore.errors import DuplicateRelativePathError, SourceChangedError, StateError
+from artifactstore import codec, events, fields, file_queries, package_queries
+from artifactstore.digest import Digest
+from artifactstore.errors import DuplicateRelativePathError, InvalidInputError, SourceChangedError, StateError
 from artifactstore.lifecycle.retention import expiry
 from artifactstore.model import OPEN
 from artifactstore.paths import printable
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from artifactstore.codec import Value
     from artifactstore.commit import Transaction
     from artifactstore.connection import Connection
-    from artifactstore.digest import Digest
     from artifactstore.events import Draft, Idempotency
     from artifactstore.ingest import Entry
     from artifactstore.manifest import ManifestPackage
@@ -193,6 +193,27 @@ def require_open(connection: Connection, sequence: int) -> Package:
             code="package-finalized",
         )
     return found
+
+
+def refuse_unexpected(staged: Staged, size: int | None, digests: Iterable[Digest]) -> None:
+    """Refuse bytes that are not those that the caller announced.
+
+    Args:
+        size: bytes; None if he announced none.
+    Raises:
+        InvalidInputError: there are more or fewer, or a digest is another.
+    """
+    if size is not None and staged.size != size:
+        raise InvalidInputError(
+            f"{staged.size} bytes came instead of {codec.integer_text(size)}",
+            hint="send them again",
+            code="size-mismatch",
+        )
+    for expected in digests:
+        found = Digest(expected.algorithm, getattr(staged.digests, expected.algorithm))
+        if found != expected:
+            message = f"the bytes are {found} instead of {expected}"
+            raise InvalidInputError(message, hint="send them again", code="digest-mismatch")
 
 
 def refuse_other_bytes(expected: Mapping[str, Digest], entries: Iterable[Entry]) -> None:

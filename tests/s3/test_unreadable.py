@@ -99,8 +99,7 @@ def test_a_place_that_goes_away_is_no_damage_and_what_was_read_counts(
     refusing = Refusing(code)
     with watched_store(home, memory, refusing) as store:
         package = store.push(tmp_path / "tree", **SAID).package.package_id
-        read = store.events()
-        before = len(list(read))
+        before = len(list(store.events()))
         refusing.keys, refusing.left = None, 25
         with refused(BackendError, code, "as planned"):
             store.verify(**ACTOR)
