@@ -29,6 +29,7 @@ from artifactstore import (
 from artifactstore.database import Database
 from artifactstore.digest import digest_pair
 from artifactstore.httpapi import make_server
+from artifactstore.interop.ci import CiRun, push_from_ci
 from artifactstore.interop.git import PACKAGE_LINE, record_commit
 from artifactstore.interop.git_hooks import KEPT as SUFFIX
 from artifactstore.interop.git_hooks import POST_COMMIT, install_hook, uninstall_hook
@@ -194,11 +195,7 @@ def _eligible(place: Place, store: Store) -> None:
 
 def _of_another(place: Place, _store: Store) -> None:
     """Another store has taken over the second backend, which holds nothing."""
-    other = place.root / "another"
-    with Store.open(
-        other / "artifactstore.db", other / "storage", further=place.backends(), create=True
-    ) as another:
-        another.adopt_backend(SECOND)
+    place.give_second_away()
 
 
 def _wrong_views(place: Place, store: Store) -> None:
@@ -269,6 +266,21 @@ def _migrate(
         database.close()
 
 
+def _is_migrated(place: Place, store: Store) -> bool:
+    """The store is of this version, and each copy of what it was, one for each attempt, is whole."""
+    copies = place.home.database.parent.glob("*.backup.db")
+    return store.health().status == "ok" and {_events_in(copy) for copy in copies} == {len(store.events())}
+
+
+def _events_in(path: Path) -> int:
+    """How many events the copy of a database has; each is looked at."""
+    database = Database(str(path))
+    try:
+        return replay(database, check=True).event_count
+    finally:
+        database.close()
+
+
 def _files(place: Place, store: Store) -> list[str]:
     return [file.relative_path for file in store.list_files(place.noted("package")).items]
 
@@ -286,6 +298,19 @@ def _ingest(name: str, data: Callable[[], bytes]) -> Callable[[Place, Store], ob
 
 def _push(place: Place, store: Store, **further: Any) -> object:
     return store.push(place.tree, **SAID, idempotency_key="push-1", **further)
+
+
+def _push_from_ci(place: Place, store: Store) -> object:
+    run = CiRun("generic", repository="team/shop", commit="c0ffee", run_id="17")
+    return push_from_ci(
+        store,
+        str(place.tree),
+        run,
+        name="nightly",
+        producer="ci",
+        retention_class="raw-evidence",
+        actor="ci",
+    )
 
 
 def _register(_place: Place, store: Store) -> object:
@@ -336,13 +361,7 @@ def _is_copied(place: Place, store: Store) -> bool:
 
 def _is_backed_up(place: Place, store: Store) -> bool:
     """What bears the name of a backup is a whole one."""
-    if not place.backup.exists():
-        return False
-    database = Database(str(place.backup))
-    try:
-        return replay(database, check=True).event_count == len(store.events())
-    finally:
-        database.close()
+    return place.backup.exists() and _events_in(place.backup) == len(store.events())
 
 
 def _exported(place: Place) -> Path:
@@ -524,7 +543,7 @@ class MendingCall(ChangingCall):
 
 CALLS: tuple[ChangingCall, ...] = (
     ChangingCall("init", lambda _p, _s: None, lambda _p, store: store.health().status == "ok", creates=True),
-    MigrationCall("migrate", _migrate, lambda _p, store: store.health().status == "ok", _is_old),
+    MigrationCall("migrate", _migrate, _is_migrated, _is_old),
     ChangingCall(
         "create",
         lambda _p, store: store.create_package(**SAID, idempotency_key="create-1"),
@@ -566,6 +585,11 @@ CALLS: tuple[ChangingCall, ...] = (
         lambda place, store: _push(place, store, if_changed=False),
         lambda _p, store: _of_subject(store) == 3,
         _pushed,
+    ),
+    ChangingCall(
+        "push from CI",
+        _push_from_ci,
+        lambda _p, store: len(store.list_packages(subject="shop@c0ffee", status="finalized").items) == 1,
     ),
     ChangingCall("schema", _register, lambda _p, store: bool(store.list_metadata_schemas())),
     ChangingCall(

@@ -201,6 +201,11 @@ def _check_answer(act: Act, answer: Answer | None) -> None:
         assert answer.value in act.refused, f"{act.name} was refused: {answer.value}"
 
 
+def one_value(_place: Place, _store: Store, values: list[object]) -> None:
+    """Both were told the same."""
+    assert len(set(values)) <= 1
+
+
 def migrated(place: Place) -> None:
     """Bring the store to this version, if there is one."""
     database = Database(str(place.home.database))

@@ -13,13 +13,16 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from lifecycle.harness import SECOND
-from store.harness import SAID, read_tree
+from store.harness import SAID, START, read_tree
 
-from artifactstore import schema
+from artifactstore import Digest, LinkageRequest, schema
 from artifactstore.database import Database
-from artifactstore.rebuild import replay
+from artifactstore.digest import digest_pair
+from artifactstore.known_files import KnownFile
+from artifactstore.moment import system_clock
+from artifactstore.rebuild import migrate, replay
 from crash import upload_acts as uploads
-from crash.meeting import ANY_AGE, PERMANENT, TREE, Act, Migration, OldProgram, Opening, Pair
+from crash.meeting import ANY_AGE, PERMANENT, TREE, Act, Migration, OldProgram, Opening, Pair, one_value
 from crash.place import flipped
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from crash.place import Place
 
 TRANSIENT: dict[str, Any] = {**SAID, "retention_class": "transient"}
+TOLD = LinkageRequest("WS-1", None)
+GONE = Digest("blake3", digest_pair(TREE["gone"]).blake3)
 
 
 # What must be there before
@@ -102,6 +107,34 @@ def _open_package(place: Place, store: Store) -> None:
     store.ingest_file(place.noted("package"), "first", TREE["gone"], actor="ada")
 
 
+def _open_package_beside_expired(place: Place, store: Store) -> None:
+    """An open package of bytes that otherwise only an expired one has."""
+    _expired(place, store)
+    _open_package(place, store)
+
+
+def _package_beside_expired(place: Place, store: Store) -> None:
+    """An open package that has nothing yet; the bytes are in an expired one."""
+    _expired(place, store)
+    place.note("package", store.create_package(**PERMANENT))
+
+
+def _pushed(place: Place, store: Store) -> None:
+    """A package that somebody else is to be told of."""
+    place.note("package", store.push(place.tree, **PERMANENT).package.package_id)
+
+
+def _linked(place: Place, store: Store) -> None:
+    """Like `_pushed`; the message waits to be delivered."""
+    _pushed(place, store)
+    place.note("link", store.request_linkage(place.noted("package"), TOLD, actor="ada").link_id)
+
+
+def _of_another(place: Place, _store: Store) -> None:
+    """Another store has taken over the second backend, which holds nothing."""
+    place.give_second_away()
+
+
 def _old_store(place: Place, store: Store) -> None:
     """The store is of the version before."""
     store.close()
@@ -156,9 +189,18 @@ def _backup(place: Place, store: Store) -> object:
 
 
 def _is_backed_up(_place: Place, _store: Store, path: object) -> bool:
-    """The copy is a store by itself."""
+    """The copy is a store by itself, of this version or one that can be brought to it."""
     with contextlib.closing(Database(str(path))) as database:
+        migrate(database, system_clock)
         return replay(database, check=True).identical
+
+
+def _link(place: Place, store: Store) -> object:
+    return store.request_linkage(place.noted("package"), TOLD, actor="ada").link_id
+
+
+def _links(store: Store, **which: Any) -> list[str]:
+    return [link.link_id for link in store.list_linkages(**which)]
 
 
 def _register(_place: Place, store: Store) -> object:
@@ -251,6 +293,42 @@ VERIFY = Act("verify", _verify, _is_whole)
 REPAIR = Act(
     "repair", lambda _p, s: [each.failure.packages for each in s.repair(actor="ada").unhealed], _is_whole
 )
+TAKE_KNOWN = Act(
+    "ingest of what is known",
+    lambda p, s: (
+        s.ingest_known(p.noted("package"), [KnownFile("known", GONE)], actor="ada", idempotency_key="known")[
+            0
+        ].relative_path
+    ),
+    lambda p, s, _: s.read_file(p.noted("package"), "known") == TREE["gone"],
+    frozenset({"object-unknown"}),
+)
+ADOPT = Act(
+    "adopt",
+    lambda _p, s: s.adopt_backend(SECOND),
+    lambda _p, s, _value: s.health().status == "ok",
+)
+COPY_INTO_ADOPTED = Act(
+    "copy",
+    lambda p, s: s.copy(source=p.first, target=SECOND, actor="ada").size,
+    _is_copied,
+    frozenset({"backend-foreign"}),
+)
+LINK = Act("linkage requested", _link, lambda _p, s, link: _links(s) == [link])
+DELIVERED = Act(
+    "linkage delivered",
+    lambda p, s: s.record_linkage_delivered(p.noted("link"), status=201, actor="ada").link_id,
+    lambda _p, s, link: _links(s) == [link] and not _links(s, undelivered=True),
+)
+NOT_DELIVERED = Act(
+    "linkage failed",
+    lambda p, s: (
+        s.record_linkage_failed(
+            p.noted("link"), reason="it answered 500", retry_at=START, actor="ada"
+        ).link_id
+    ),
+    lambda _p, s, link: _links(s) == [link],
+)
 COPY = Act("copy", lambda p, s: s.copy(source=p.first, target=SECOND, actor="ada").size, _is_copied)
 REPLAY = Act("replay", lambda _p, s: s.replay().identical, lambda _p, _s, identical: identical is True)
 EXPORT = Act("export", _export, lambda _p, _s, value: value == TREE, frozenset({"collected"}))
@@ -271,6 +349,7 @@ INIT = Opening("init", lambda _p, s: str(s.store_id), lambda _p, s, value: str(s
 FIRST_PUSH = Opening("first push", _push, _is_readable)
 MIGRATE = Migration("migrate", lambda _p, _s: None)
 OLD_PUSH = OldProgram("push by the program before", _push, _is_readable, frozenset({"store-too-new"}))
+OLD_BACKUP = OldProgram("backup by the program before", _backup, _is_backed_up, frozenset({"store-too-new"}))
 OLD_REPLAY = OldProgram(
     "replay by the program before",
     lambda _p, s: s.replay().identical,
@@ -308,6 +387,8 @@ PAIRS: tuple[Pair, ...] = (
     Pair(INGEST_DIRECTORY, PUSH),
     Pair(FINALIZE, ADD_FILE, _open_package),
     Pair(FINALIZE, ORPHANS, _open_package),
+    Pair(FINALIZE, GC, _open_package_beside_expired),
+    Pair(TAKE_KNOWN, GC, _package_beside_expired),
     Pair(PUSH, PUSH, _truncated, damaged=TREE["shared"], then=_is_mended),
     Pair(INGEST_FILE, PUSH, _damaged, damaged=TREE["shared"], then=_is_mended),
     Pair(VERIFY, GC, _expired),
@@ -330,9 +411,11 @@ PAIRS: tuple[Pair, ...] = (
     Pair(REPLAY, GC, _expired),
     Pair(REPLAY, REPLAY),
     Pair(BACKUP, PUSH),
+    Pair(BACKUP, GC, _expired),
     Pair(REGISTER, PUSH_BY_SCHEMA),
     Pair(MIGRATE, OLD_PUSH, _old_store),
     Pair(MIGRATE, OLD_REPLAY, _old_store),
+    Pair(MIGRATE, OLD_BACKUP, _old_store),
     Pair(MIGRATE, MIGRATE, _old_store),
     Pair(COPY, GC, _expired),
     Pair(COPY, GC, _copied_for_another),
@@ -340,6 +423,11 @@ PAIRS: tuple[Pair, ...] = (
     Pair(COPY, ORPHANS),
     Pair(COPY, PUSH),
     Pair(COPY, COPY),
+    Pair(ADOPT, COPY_INTO_ADOPTED, _of_another),
+    Pair(ADOPT, ADOPT, _of_another),
+    Pair(LINK, LINK, _pushed, then=one_value),
+    Pair(DELIVERED, NOT_DELIVERED, _linked),
+    Pair(DELIVERED, DELIVERED, _linked),
     Pair(uploads.BEGIN, uploads.BEGIN_AND_SEND, uploads.package_for_an_upload),
     Pair(uploads.SEND, uploads.SEND, uploads.upload),
     Pair(
@@ -351,7 +439,7 @@ PAIRS: tuple[Pair, ...] = (
     Pair(uploads.SEND_BESIDE_FORGETTING, uploads.RESTART, uploads.upload, then=uploads.sessions_are_whole),
     Pair(uploads.SEND, uploads.EXPIRE, uploads.upload_about_to_expire),
     Pair(uploads.SEND, uploads.COMPLETE, uploads.upload),
-    Pair(uploads.COMPLETE, uploads.COMPLETE, uploads.whole_upload, then=uploads.one_value),
+    Pair(uploads.COMPLETE, uploads.COMPLETE, uploads.whole_upload, then=one_value),
     Pair(uploads.COMPLETE, uploads.CANCEL, uploads.whole_upload),
     Pair(INIT, INIT, creates=True),
     Pair(FIRST_PUSH, FIRST_PUSH, creates=True),

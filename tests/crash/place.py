@@ -118,6 +118,14 @@ class Place:
         """All that the store has beside its local directory."""
         return {SECOND: self.second}
 
+    def give_second_away(self) -> None:
+        """Let another store take over the second backend."""
+        other = self.root / "another"
+        with Store.open(
+            other / "artifactstore.db", other / "storage", further=self.backends(), create=True
+        ) as another:
+            another.adopt_backend(SECOND)
+
     # Objects, as somebody sees and changes them who goes past the store
 
     def stored(self, data: bytes, *, second: bool = False) -> bytes | None:

@@ -122,8 +122,3 @@ def sessions_are_whole(place: Place, store: Store, _values: list[object]) -> Non
         part = state.with_suffix(".part")
         if session.file_id is None and session.offset:
             assert part.read_bytes()[: session.offset] == UPLOADED[: session.offset], "bytes are gone"
-
-
-def one_value(_place: Place, _store: Store, values: list[object]) -> None:
-    """Both were told the same."""
-    assert len(set(values)) <= 1
