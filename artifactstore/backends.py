@@ -178,7 +178,8 @@ class Backends:
         if problems:
             raise BackendError(
                 f"backend {found.backend_id} is not available: {problems[0]}",
-                hint="mount or restore it, or make it readable and writable",
+                hint="mount or restore it, make it readable and writable, or, if it is another store's,"
+                " take it over with `artifactstore storage adopt`",
                 code="backend-missing",
             )
         return self.ready(found.backend_id)

@@ -86,7 +86,8 @@ def drilled(
         more_turns: and with more than two.
     """
     alone = [pool.submit(attempt, pair.name, Schedule(first, ()), prepared).result() for first in (0, 1)]
-    assert [outcome.trouble for outcome in alone] == ["", ""]
+    troubles = [outcome.trouble for outcome in alone if outcome.trouble]
+    assert not troubles, "\n\n".join(troubles)
     one, other = (max(len(outcome.steps[number]) for outcome in alone) for number in (0, 1))
     every = list(all_of_two_turns((one, other)))
     some = every if len(every) <= two_turns else drill.random.sample(every, two_turns)
