@@ -134,7 +134,7 @@ def _open(
         return source.open(entry.blake3, entry.size)
     except ObjectNotFoundError:
         with read() as connection:
-            if not live_locations(connection, entry.blake3, source.backend_id):
+            if not live_locations(connection, [entry.blake3], source.backend_id):
                 return None
     # A push has brought it back, or it really is missing.
     return source.open(entry.blake3, entry.size)
@@ -167,7 +167,7 @@ def _staged(
                 return staged
             reason = DIFFERENT
         with read() as connection:
-            if not live_locations(connection, entry.blake3, source.backend_id):
+            if not live_locations(connection, [entry.blake3], source.backend_id):
                 return None
             hurt = packages_of(connection, entry.blake3)
         return Failure(entry.blake3, source.backend_id, reason, hurt)

@@ -103,11 +103,12 @@ def repair(
 def record_repaired(transaction: Transaction, backend: Backend, wanted: StoredObject, origin: str) -> None:
     """Say of each live location of an object that its bytes are there again, and lock what was written."""
     blake3, backend_id = wanted.blake3, backend.backend_id
+    locations = live_locations(transaction.connection, [blake3], backend_id)
     drafts = [
         events.location_repaired(
             package_id, reference=reference, blake3=blake3, backend_id=backend_id, origin=origin
         )
-        for reference, package_id in live_locations(transaction.connection, blake3, backend_id)
+        for reference, package_id in locations.get(blake3, ())
     ]
     if drafts:
         # The bytes may be those of another call, which was killed before it had synced them.

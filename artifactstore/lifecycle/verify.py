@@ -301,11 +301,13 @@ def _checked(
 
 def _runs(wanted: list[StoredObject]) -> Iterator[list[StoredObject]]:
     run: list[StoredObject] = []
+    size = 0
     for entry in wanted:
         run.append(entry)
-        if len(run) == _RUN or sum(each.size for each in run) >= SMALL_FILE:
+        size += entry.size
+        if len(run) == _RUN or size >= SMALL_FILE:
             yield run
-            run = []
+            run, size = [], 0
     if run:
         yield run
 
@@ -317,28 +319,36 @@ def _record(
     checked: Sequence[tuple[StoredObject, str | None]],
 ) -> int:
     """One event for each live location of each object, none older than the verify."""
+    locations = live_locations(transaction.connection, [wanted.blake3 for wanted, _ in checked], backend_id)
     drafts = [
         events.location_verified(
             package_id, reference=reference, blake3=wanted.blake3, backend_id=backend_id, failure=failure
         )
         for wanted, failure in checked
-        for reference, package_id in live_locations(transaction.connection, wanted.blake3, backend_id)
+        for reference, package_id in locations.get(wanted.blake3, ())
     ]
     if drafts:
         replace(transaction, recorded_at=max(transaction.recorded_at, started + 1)).record(drafts)
     return len(drafts)
 
 
-def live_locations(connection: Connection, blake3: bytes, backend_id: str) -> list[tuple[int, bytes]]:
-    """Reference and package id of each location of an object in a backend that is not released."""
+def live_locations(
+    connection: Connection, objects: Sequence[bytes], backend_id: str
+) -> dict[bytes, list[tuple[int, bytes]]]:
+    """Reference and package id of each location in a backend that is not released, by the object."""
+    found: dict[bytes, list[tuple[int, bytes]]] = {}
+    # One query for all of them: one for each is a fifth of the CPU time of a verify of small objects.
     rows = fetch(
         connection,
-        "SELECT l.sequence, p.package_id FROM storage_locations l"
+        "SELECT l.blake3, l.sequence, p.package_id FROM storage_locations l"
         " JOIN artifact_packages p ON p.sequence = l.package_sequence"
-        f" WHERE l.blake3 = ? AND l.backend_id = ? AND l.state <> '{DELETED}' ORDER BY l.sequence",
-        (blake3, backend_id),
+        f" WHERE l.blake3 IN ({', '.join('?' * len(objects))}) AND l.backend_id = ?"
+        f" AND l.state <> '{DELETED}' ORDER BY l.sequence",
+        (*objects, backend_id),
     )
-    return [(reference, package_id) for reference, package_id in rows]
+    for blake3, reference, package_id in rows:
+        found.setdefault(blake3, []).append((reference, package_id))
+    return found
 
 
 def packages_of(connection: Connection, blake3: bytes) -> tuple[str, ...]:
