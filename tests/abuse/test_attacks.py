@@ -282,7 +282,7 @@ ATTACKS = (
         "a crash between the event of a deletion and the deletion",
         (
             "lifecycle/test_gc.py::test_an_interrupted_gc_is_finished_by_the_next",
-            "lifecycle/test_gc_processes.py::test_killed_at_each_system_call",
+            "crash/test_kill_points.py::test_killed_before_each_system_call",
         ),
     ),
     Attack(

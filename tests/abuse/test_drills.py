@@ -43,7 +43,7 @@ def verify(export: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_file_of_more_than_four_gib(space: Path) -> None:
+def test_a_file_of_more_than_four_gib(space: Path, drill: Drill) -> None:
     size = 4 * GIB + GIB // 2 + 12_345
     if shutil.disk_usage(space).free < 4 * size:
         pytest.skip("not enough space")
@@ -66,10 +66,11 @@ def test_a_file_of_more_than_four_gib(space: Path) -> None:
                 stream.seek(position)
                 assert stream.read(len(mark)) == mark
         assert store.push(tree, **SAID, if_changed=True).unchanged
-        store.export_package(package.package_id, space / "out")
         assert store.replay(check=True).identical
-    assert check_directory(space / "out" / KIT / "manifest.cbor", space / "out").intact
-    verify(space / "out")
+        if drill.full:
+            store.export_package(package.package_id, space / "out")
+            assert check_directory(space / "out" / KIT / "manifest.cbor", space / "out").intact
+            verify(space / "out")
 
 
 @pytest.mark.parametrize("depth", [1000, 2000])
