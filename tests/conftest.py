@@ -13,7 +13,10 @@ pytest.register_assert_rewrite(
     "client.harness",
     "lifecycle.harness",
     "lifecycle.machine",
-    "crash.calls",
+    "crash.changing_call",
+    "crash.hooks",
+    "crash.packages",
+    "crash.upkeep",
     "s3.places",
 )
 pytest_plugins = ["crash.report"]

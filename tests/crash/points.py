@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from artifactstore.objects import durability
-from crash.calls import ROWS, ChangingCall, Place, check
+from crash.calls import ROWS
+from crash.changing_call import ChangingCall, check
+from crash.place import Place
 from crash.tracing import begin_faults, end_faults, trace
 
 if TYPE_CHECKING:

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crash.calls import Place, check
+from crash.changing_call import check
 from crash.disk_states import EVERYTHING, Disk, fingerprint, keep_all, read, write
 from crash.outcomes import outcomes
+from crash.place import Place
 from crash.recorder import record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from crash.calls import ChangingCall
+    from crash.changing_call import ChangingCall
     from crash.disk_states import Step, Tree
 
 AT_STAKE = ("home", "elsewhere")  # what of a place lies on the disk that loses its power

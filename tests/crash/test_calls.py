@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crash.calls import CALLS, HOOKS, ROUTES, ChangingCall, Place, check
+from crash.calls import ROWS
+from crash.changing_call import ChangingCall, check
+from crash.place import Place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 ALWAYS_TRUE = {"init", "migrate", "replay"}
 
 
-@pytest.mark.parametrize("row", [*CALLS, *HOOKS, *ROUTES], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
 def test_each_row_happens_and_can_be_done_again(tmp_path: Path, row: ChangingCall) -> None:
     place = Place(tmp_path)
     row.set_up(place)

@@ -12,7 +12,8 @@ import pytest
 
 from artifactstore import ArtifactStoreError
 from crash import points
-from crash.calls import CALLS, ROWS, ChangingCall, Place, check
+from crash.calls import CALLS, ROWS
+from crash.changing_call import ChangingCall, check
 from crash.points import Campaign, Point, Verdict, done, judge
 from crash.tidiness import assert_tidy
 from crash.tracing import Failure, Short, end_faults, requires_tracing
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from artifactstore import Store
+    from crash.place import Place
     from crash.report import Drill
 
 pytestmark = [pytest.mark.slow, requires_tracing]

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from crash import points
-from crash.calls import CALLS, HOOKS, ROUTES, ROWS, ChangingCall, Place, check
+from crash.calls import ROWS
+from crash.changing_call import ChangingCall, check
 from crash.points import Campaign, Point, Verdict, done, judge
+from crash.routes import ROUTES
 from crash.tidiness import assert_tidy
 from crash.tracing import requires_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from crash.place import Place
     from crash.report import Drill
 
 pytestmark = [pytest.mark.slow, requires_tracing]
@@ -28,7 +31,7 @@ def campaign() -> Iterator[Campaign]:
         yield running
 
 
-@pytest.mark.parametrize("row", [*CALLS, *HOOKS, *ROUTES], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)
 def test_killed_before_each_system_call(drill: Drill, campaign: Campaign, row: ChangingCall) -> None:
     chosen = drill.sample(campaign.points(row), at_most=6)
     # The threads of a server make a call more or less from run to run.

@@ -12,18 +12,10 @@ from store.harness import unprivileged
 
 from artifactstore import AccessError, ArtifactStoreError
 from crash import points
-from crash.calls import (
-    CALLS,
-    KEPT,
-    ROWS,
-    ChangingCall,
-    MendingCall,
-    MigrationCall,
-    Place,
-    check,
-    is_left_over,
-)
+from crash.calls import CALLS, ROWS
+from crash.changing_call import KEPT, ChangingCall, MendingCall, MigrationCall, check, is_left_over
 from crash.disks import MIB, PAGE, fill, mounted, remount
+from crash.place import Place
 from crash.points import Campaign, Verdict, judge
 from crash.tidiness import assert_tidy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crash.calls import CALLS, ROWS, ChangingCall
+from crash.calls import CALLS, ROWS
 from crash.disk_states import Disk
 from crash.outcomes import outcomes
 from crash.planted import BARRIERS
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
+    from crash.changing_call import ChangingCall
     from crash.report import Drill
 
 pytestmark = requires_strace

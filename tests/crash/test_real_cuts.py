@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crash.calls import CALLS, ROWS, ChangingCall, Place, check
+from crash.calls import CALLS, ROWS
+from crash.changing_call import ChangingCall, check
+from crash.place import Place
 from crash.planted import BARRIERS
 from crash.recorder import ACKNOWLEDGED, requires_strace
 from crash.volumes import FILE_SYSTEMS, FileSystem, copy_image, cut_power

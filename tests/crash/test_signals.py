@@ -15,7 +15,8 @@ from store.harness import SAID
 
 from artifactstore.cli.exit_codes import FINDINGS, OK
 from crash import points
-from crash.calls import CALLS, ROWS, ChangingCall, Place, check
+from crash.calls import CALLS, ROWS
+from crash.changing_call import ChangingCall, check
 from crash.points import Campaign, Point, Verdict, done, judge
 from crash.tidiness import assert_tidy
 from crash.tracing import end_faults, requires_tracing, trace
@@ -23,6 +24,7 @@ from crash.tracing import end_faults, requires_tracing, trace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from crash.place import Place
     from crash.report import Drill
 
 pytestmark = [pytest.mark.slow, requires_tracing]

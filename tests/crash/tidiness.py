@@ -10,12 +10,12 @@ from store.harness import START
 from artifactstore.database import Database
 from artifactstore.rebuild import replay
 from artifactstore.uploads import Uploads
-from crash.calls import is_left_over
+from crash.changing_call import is_left_over
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from crash.calls import ChangingCall
+    from crash.changing_call import ChangingCall
     from crash.place import Place
 
 

@@ -6,7 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from crash.calls import ROWS, Place
+from crash.calls import ROWS
+from crash.place import Place
 from crash.planted import BARRIERS, BUGS
 
 

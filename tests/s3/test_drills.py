@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from crash.calls import CALLS, ROWS, ChangingCall, check
+from crash.calls import CALLS, ROWS
+from crash.changing_call import ChangingCall, check
 from crash.encounters import attempt, conclude, drilled, workers
 from crash.interleaving import END, Process, Schedule
 from crash.pairs import PAIRS
