@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks import calls, floors, http, library, many, pipeline, report, s3, targets, verifying
 from benchmarks.datasets import Dataset, LargeFile, RealTree, SmallFiles
-from benchmarks.machine import NOISY, busy_seconds, describe, file_system, settle
-from benchmarks.measure import compile_program, memory_floor
+from benchmarks.machine import NOISY, VOLATILE, busy_seconds, describe, file_system, settle
+from benchmarks.measure import compile_program, memory_floor, own_seconds
 from benchmarks.peers.catalogue import FIRST, PEERS
 from benchmarks.suite import WORKS, Line, Suite
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 LIBRARY = ("barrier", "floor", "log", "replay", "verify", "calls", "w5", "w6", "w7")
 FILES_WANTED = ("floor", "log", "replay", "verify")  # of those, who push the files of w1
 SETS = (*WORKS, *LIBRARY)
-VOLATILE = ("tmpfs", "ramfs")  # a sync costs nothing there, so nothing is measured
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,7 +101,7 @@ def dataset(name: str, directory: Path, arguments: argparse.Namespace) -> Datase
             directory / "large", size=arguments.size or (256 * 1024**2 if quick else 4 * 1024**3)
         )
     if name == "w3":
-        return RealTree.of_environment(quick=quick)
+        return RealTree(directory / "real", quick=quick)
     return SmallFiles(directory / f"small-{name}", *((1_000, 20) if quick else (10_000, 200)))
 
 
@@ -128,12 +126,6 @@ def quiet_findings(
     return best
 
 
-def own_seconds() -> float:
-    """User CPU of this process and of the children that it waited for."""
-    times = os.times()
-    return times.user + times.children_user
-
-
 def library_findings(
     name: str, data: Dataset, place: Path, rounds: int, arguments: argparse.Namespace
 ) -> list[library.Finding]:
@@ -151,7 +143,7 @@ def library_findings(
         case "barrier":
             return pipeline.barrier(place, rounds=rounds)
         case "floor":
-            return floors.floors(data, place, rounds=rounds)
+            return floors.floors(data, place, rounds=rounds, patience=arguments.patience)
         case "log":
             return pipeline.log_share(data, place, rounds=rounds)
         case "replay":
@@ -160,8 +152,10 @@ def library_findings(
             large = LargeFile(place / "large", size=(64 if arguments.quick else 1024) * 1024**2)
             large.build()
             return [
-                *verifying.verify(data, place, rounds=rounds),
-                *verifying.verify(large, place, rounds=rounds, most=targets.VERIFY),
+                *verifying.verify(data, place, rounds=rounds, patience=arguments.patience),
+                *verifying.verify(
+                    large, place, rounds=rounds, patience=arguments.patience, most=targets.VERIFY
+                ),
             ]
     raise ValueError(name)
 

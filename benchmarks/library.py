@@ -12,7 +12,7 @@ from benchmarks import targets
 from benchmarks.datasets import tree_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -27,8 +27,10 @@ class Finding:
     """One number; the ratio is wanted to be `least` or more, `most` or less.
 
     Args:
-        value: None if what was to be measured is not installed.
+        value: the median of the samples; None if what was to be measured is not installed.
         foreign: share of one core that other processes used while the benchmark ran.
+        samples: in the unit of the value; empty if there was one alone.
+        ratios: those of which the ratio is the median.
     """
 
     benchmark: str
@@ -39,6 +41,29 @@ class Finding:
     least: float | None = None
     most: float | None = None
     foreign: float = 0.0
+    samples: tuple[float, ...] = ()
+    ratios: tuple[float, ...] = ()
+
+
+def found(
+    benchmark: str,
+    what: str,
+    samples: Sequence[float],
+    unit: str,
+    *,
+    ratios: Sequence[float] = (),
+    least: float | None = None,
+    most: float | None = None,
+) -> Finding:
+    """The median of samples, and that of the ratios of each to what ran beside it."""
+    ratio = statistics.median(ratios) if ratios else None
+    value = statistics.median(samples)
+    return Finding(benchmark, what, value, unit, ratio, least, most, 0.0, tuple(samples), tuple(ratios))
+
+
+def beside(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Each of ours divided by what ran beside it."""
+    return [own / other for own, other in zip(mine, theirs, strict=True)]
 
 
 def seconds_of(call: Callable[[], object]) -> float:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 LIFE = ("push", "verify", "export", "delete")
 PUSH_AGAIN = ("unchanged", "changed")
 WORKS = {"w1": LIFE, "w2": LIFE, "w3": LIFE, "w4": PUSH_AGAIN}
-TRACED = {"w1"}  # sets whose first push of each peer is made once more, not timed, to count its syncs
 SPACE_FACTOR = 3  # a session writes a repository, an export and caches: about three times its source
 RETIRED_LIMIT = 24 * 1024**3  # bytes of finished sessions kept, since deleting them disturbs the disk
 
@@ -141,12 +140,15 @@ class Suite:
         """
         self.enter(OURS)
         present = [peer for peer in peers if self.enter(peer)]
-        if self.name in TRACED:
-            for peer in (OURS, *present):
-                self.trace(peer)
+        for peer in (OURS, *present):
+            self.trace(peer)
         for number in range(1, rounds + 1):
             for peer in present:
-                works = [work for work, name in self.lines if name == peer.name]
+                works = [
+                    work
+                    for (work, name), line in self.lines.items()
+                    if name == peer.name and not line.failure
+                ]
                 ours = self.measure(OURS, works)
                 theirs = self.measure(peer, works)
                 for work in theirs.keys() & ours.keys():
@@ -160,14 +162,16 @@ class Suite:
         return sorted(self.lines.values(), key=lambda line: WORKS[self.name].index(line.work))
 
     def enter(self, peer: Peer) -> bool:
-        """Open a line for each work that a peer offers; returns whether it takes part."""
+        """Open a line for each work, also for what a peer does not have; returns whether it takes part."""
         version = peer.installed()
         absence = None if version else f"absent: `{peer.version.split()[0].rpartition('/')[2]}` does not run"
-        offered = [work for work in self.works if peer.calls(operation(work))]
-        for work in offered:
-            self.lines[work, peer.name] = Line(
-                self.name, work, peer.name, version or "", peer.promised(operation(work)), failure=absence
-            )
+        offered = {work for work in self.works if peer.calls(operation(work))}
+        for work in self.works:
+            if work in offered or peer.whole:
+                self.lines[work, peer.name] = Line(
+                    *(self.name, work, peer.name, version or "", peer.promised(operation(work))),
+                    failure=absence if work in offered else "has none",
+                )
         return bool(version and offered)
 
     def measure(self, peer: Peer, works: Sequence[str]) -> dict[str, Sample]:
@@ -215,24 +219,35 @@ class Suite:
         Raises:
             CommandFailedError: it could not be done.
         """
+        commands = self.ready(session, work)
+        return self.timed(commands, session.place, reads=session.reads(operation(work)))
+
+    def ready(self, session: Session, work: str) -> list[Command]:
+        """The commands of a work, after what must be there for it.
+
+        Raises:
+            CommandFailedError: it could not be made.
+        """
         done = operation(work)
-        reads = {"push": self.dataset.root, "verify": session.verified}.get(done, session.repository)
         self.untimed(session.before(done), session.place)
         if work == "export":
             session.target.mkdir()
         if work == "changed":
             self.dataset.change()
-        return self.timed(session.work(done), session.place, reads=reads)
+        return list(session.work(done))
 
     def trace(self, peer: Peer) -> None:
-        """Count what a first push does to make its bytes durable; nothing where nobody may trace."""
-        line = self.lines.get(("push", peer.name))
-        if line is None or not peer.push:
-            return
+        """Count what each work does to make its bytes durable, untimed; nothing where nobody may trace."""
+        works = [work for (work, name), line in self.lines.items() if name == peer.name and not line.failure]
         session = Session(peer, self.new_place(), self.dataset.root, self.name)
         try:
+            self.dataset.reset()
             self.untimed(session.prepare(), session.place)
-            line.syncs = traced(list(session.work("push")), session.place)
+            if peer.push and "push" not in works:
+                self.untimed(session.work("push"), session.place)
+            for work in works:
+                syncs = traced(self.ready(session, work), session.place)
+                self.lines[work, peer.name].syncs = syncs
         except CommandFailedError as failure:
             print(f"{self.name}: the syncs of {peer.name} are not counted: {failure}", file=sys.stderr)
 

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchmarks.peers.peer import READ_ONLY, Call, Peer, Promise
+
+_PUSH = "{python} -m artifactstore push {source} --producer bench --subject {subject} --symlinks skip"
 
 OURS = Peer(
     name="artifactstore",
     version="{python} -m artifactstore version",
     promise=Promise("bytes, names, log: 2 syncfs, SQLite fdatasync", durable=True),
+    promises={
+        "verify": Promise("reads; an event of each: SQLite fdatasync", durable=True),
+        "export": Promise("bytes, names: syncfs, fsync", durable=True),
+    },
     variables={
         "PYTHONPATH": "{project}",
         "ARTIFACTSTORE_DATABASE_URL": "sqlite:///{repository}/artifactstore.db",
         "ARTIFACTSTORE_STORAGE_LOCAL_ROOT": "{repository}/storage",
         "ARTIFACTSTORE_RETENTION_CONFIG_PATH": "{project}/benchmarks/peers/retention.toml",
     },
-    verified="{source}",
+    verified="{repository}/storage",
     prepare=("{python} -m artifactstore init",),
-    # A push refuses symlinks unless told otherwise, and a real tree may have some.
-    push=("{python} -m artifactstore push {source} --producer bench --subject {subject} --symlinks skip",),
-    before_verify=(Call("{python} -m artifactstore manifest {said} --format cbor", output="manifest.cbor"),),
-    verify=("{python} -m artifactstore check {source} --manifest {place}/manifest.cbor",),
+    push=(_PUSH,),  # refuses symlinks unless told otherwise, and a real tree may have some
+    verify=("{python} -m artifactstore storage verify",),  # every object, whenever it was last read
     export=("{python} -m artifactstore export {said} {target}",),
     before_delete=("sleep 1",),  # the class of the package lets it expire after a second
     delete=("{python} -m artifactstore retention sweep", "{python} -m artifactstore retention gc --yes"),
+)
+
+UNCACHED = replace(  # reads every byte again, where ours does not read what looks as it did
+    OURS,
+    name="artifactstore --no-cache",
+    whole=False,
+    push=(f"{_PUSH} --no-cache",),
+    verify=(),
+    export=(),
+    delete=(),
 )
 
 RESTIC = Peer(  # chunks in packs, compressed, encrypted; tells by size and times what is unchanged
@@ -119,6 +135,7 @@ RSYNC = Peer(
     promise=Promise("files: fsync each, no names", durable=True),
     prepare=("mkdir {repository}",),
     push=("rsync --archive --fsync {source}/ {repository}/",),
+    verify=("rsync --archive --checksum --dry-run --itemize-changes {source}/ {repository}/",),
     export=("rsync --archive {repository}/ {target}/",),
     delete=("rm -r {repository}",),
 )
@@ -137,10 +154,18 @@ RCLONE = Peer(
 CASYNC = Peer(  # chunks over file boundaries
     name="casync",
     version="casync --version",
-    prepare=("mkdir {repository}",),
+    # A collection keeps what some index names, and wants one.
+    prepare=(
+        "mkdir -p {repository} {place}/nothing",
+        "casync make --store={repository}/chunks {place}/nothing.caidx {place}/nothing",
+    ),
     push=("casync make --store={repository}/chunks {repository}/push-{number}.caidx {source}",),
     verify=("casync digest --store={repository}/chunks {repository}/push-{number}.caidx",),
     export=("casync extract --store={repository}/chunks {repository}/push-{number}.caidx {target}/tree",),
+    delete=(
+        "rm {repository}/push-{number}.caidx",
+        "casync gc --store={repository}/chunks {place}/nothing.caidx",
+    ),
 )
 
 BUP = Peer(
@@ -177,6 +202,7 @@ LOOSE = Peer(
     push=(f"{_CONTAINER} push {{repository}} {{source}}",),
     verify=(f"{_CONTAINER} verify {{repository}}",),
     export=(f"{_CONTAINER} export {{repository}} {{target}}",),
+    delete=(f"{_CONTAINER} delete {{repository}}",),
 )
 
 DVC = Peer(  # has no verify that reads, and no export but into its own workspace
@@ -204,29 +230,37 @@ BAGIT = Peer(
 )
 
 
+_OBJECTS = "{repository}/storage/blake3"
+
+
 def sums(name: str, *programs: str) -> Peer:
-    """What an auditor would do without us: list the digests of the source once, check them later."""
+    """The digests of the objects of our store, listed before: no verify of ours can do with less."""
     return Peer(
         name=name,
-        version=f"{programs[-1]} --version",
-        directory="{source}",
-        verified="{source}",
+        version="\n".join(f"{program} --version" for program in programs),
+        whole=False,
+        variables=OURS.variables,
+        verified=_OBJECTS,
+        prepare=(*OURS.prepare, *OURS.push),
         before_verify=tuple(
-            Call(f"sh -c 'find . -type f -print0 | xargs -0 {program}'", output=program)
+            Call(f"sh -c 'find . -type f -print0 | xargs -0 {program}'", directory=_OBJECTS, output=program)
             for program in programs
         ),
-        verify=tuple(f"{program} --quiet --check {{place}}/{program}" for program in programs),
+        verify=tuple(
+            Call(f"{program} --quiet --check {{place}}/{program}", directory=_OBJECTS) for program in programs
+        ),
     )
 
 
 SHA256SUM = sums("sha256sum", "sha256sum")
 B3SUM = sums("b3sum", "b3sum")
-BOTH_SUMS = sums("sha256sum+b3sum", "sha256sum", "b3sum")  # which is what our check compares
+BOTH_SUMS = sums("sha256sum+b3sum", "sha256sum", "b3sum")  # which is what our verify compares
 _ALONE = "{python} {project}/benchmarks/peers/sha256_alone.py {source}"
 SHA256_ALONE = Peer(  # stores nothing: no push can be faster on one core
     name="sha256 alone",
     version="{python} --version",
     promise=READ_ONLY,
+    whole=False,
     verified="{source}",
     push=(_ALONE,),
     verify=(_ALONE,),
@@ -243,5 +277,5 @@ FIRST = (
 )  # who are compared unless others are named
 PEERS = (
     *(RESTIC, BORG, OSTREE, GIT, LOOSE, RSYNC, PACKED, BUP, DVC, CASYNC, RCLONE, BAGIT, COPY),
-    *(SHA256_ALONE, SHA256SUM, B3SUM, BOTH_SUMS),
+    *(UNCACHED, SHA256_ALONE, SHA256SUM, B3SUM, BOTH_SUMS),
 )
