@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import targets
+from benchmarks import extrapolation, targets
 from benchmarks.charts import chart
+from benchmarks.extrapolation import DISTURBED
 from benchmarks.machine import NOISY
 from benchmarks.peers.catalogue import OURS, PEERS
 from benchmarks.report import machine_line, number
@@ -23,8 +24,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "benchmarks.md"
 SCALE_PAGE = DOCS / "scale.md"
 CHARTS = DOCS / "charts"
-DISTURBED = "disturbed"
-STEADY = ("us p50", "B", "MiB", "ms")  # of scale.json, what a busy machine does not change much
+LARGE_TREE = 20_000  # files of a real tree
 ORDER = {peer.name: number for number, peer in enumerate((OURS, *PEERS))}
 
 
@@ -39,20 +39,10 @@ def rendered(page: str, document: dict[str, Any]) -> str:
     return filled(page, parts)
 
 
-def rendered_scale(page: str, document: dict[str, Any]) -> str:
-    """The page about scale, likewise. A median of many short calls stands also where others were busy."""
-    foreign = document["foreign"]
-    cells: dict[str, dict[str, str]] = {}
-    for item in document["library"]:
-        what, _, size = item["what"].rpartition(", ")
-        steady = item["unit"] in STEADY or foreign <= NOISY
-        if what:
-            shown = f"{item['value']:,.0f} {item['unit']}" if steady else DISTURBED
-            cells.setdefault(what, {})[size] = shown
-    sizes = list(dict.fromkeys(size for row in cells.values() for size in row))
-    rows = [(what, *(row.get(size, "") for size in sizes)) for what, row in cells.items()]
-    machine = f"{machine_line(document['machine'])}; others used {foreign:.0%} of a core meanwhile"
-    return filled(page, {"scale": f"{machine}\n\n{table(('what', *sizes), rows)}"})
+def rendered_scale(page: str, document: dict[str, Any], results: dict[str, Any]) -> str:
+    """The page about scale, likewise."""
+    parts = {name: table(*each) for name, each in extrapolation.tables(document, results).items()}
+    return filled(page, parts | {"scale": f"{machine_line(document['machine'])}\n\n{parts['scale']}"})
 
 
 def filled(page: str, parts: dict[str, str]) -> str:
@@ -130,7 +120,18 @@ def set_table(name: str, results: list[dict[str, Any]]) -> str:
         "disk MiB",
         "peak MiB",
     )
-    return table((*headings, "syncs"), rows) if rows else "Not measured."
+    if not rows:
+        return "Not measured."
+    return f"{data_line(name, results)}\n\n{table((*headings, 'syncs'), rows)}"
+
+
+def data_line(name: str, results: list[dict[str, Any]]) -> str:
+    """What was pushed."""
+    files, size = next((line.get("files"), line.get("bytes")) for line in results if line["set"] == name)
+    if not files:
+        return "Files and bytes: not known."
+    fewer = f", fewer than the {LARGE_TREE:,} wanted" if name == "w3" and files < LARGE_TREE else ""
+    return f"{files:,} file{'s' * (files > 1)}, {size / 1e6:,.0f} MB{fewer}."
 
 
 def targets_table(document: dict[str, Any]) -> str:
@@ -190,7 +191,8 @@ def main() -> None:
     document = json.loads(RESULTS.read_text(encoding="utf-8"))
     PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), document), encoding="utf-8")
     scale = json.loads(SCALE.read_text(encoding="utf-8"))
-    SCALE_PAGE.write_text(rendered_scale(SCALE_PAGE.read_text(encoding="utf-8"), scale), encoding="utf-8")
+    about_scale = rendered_scale(SCALE_PAGE.read_text(encoding="utf-8"), scale, document)
+    SCALE_PAGE.write_text(about_scale, encoding="utf-8")
     CHARTS.mkdir(exist_ok=True)
     for name, text in charts(document).items():
         (CHARTS / name).write_text(text, encoding="utf-8")

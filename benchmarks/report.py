@@ -157,6 +157,8 @@ def document(
                 "operation": operation(line.work),
                 "failure": line.failure,
                 "target": targets.PEERS.get((line.set, line.work, line.peer)),
+                "files": line.files,
+                "bytes": line.bytes,
                 "disk": line.disk,
                 "syncs": line.syncs,
                 "summary": dataclasses.asdict(summary) if summary else None,

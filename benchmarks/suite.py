@@ -43,6 +43,8 @@ class Line:
     failure: str | None = None
     disk: int | None = None  # bytes that the repository takes after the push
     syncs: dict[str, int] | None = None  # calls that make bytes durable, by name
+    files: int | None = None  # of the set
+    bytes: int | None = None
 
     def seconds(self, sample: Sample) -> float:
         """Seconds until what was written is durable."""
@@ -125,7 +127,8 @@ class Suite:
         self.repeats = repeats
         self.patience = patience
         self.works = [work for work in WORKS[name] if not works or work in works]
-        self.session_space = SPACE_FACTOR * tree_size(dataset.root)[1]
+        self.files, self.bytes = tree_size(dataset.root)
+        self.session_space = SPACE_FACTOR * self.bytes
         self.sessions = 0
         self.retired: list[Path] = []
         self.lines: dict[tuple[str, str], Line] = {}
@@ -171,6 +174,8 @@ class Suite:
                 self.lines[work, peer.name] = Line(
                     *(self.name, work, peer.name, version or "", peer.promised(operation(work))),
                     failure=absence if work in offered else "has none",
+                    files=self.files,
+                    bytes=self.bytes,
                 )
         return bool(version and offered)
 

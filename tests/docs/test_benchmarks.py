@@ -30,7 +30,7 @@ def test_page_and_charts_are_those_of_the_results(page: Any) -> None:
         json.loads(page.SCALE.read_text(encoding="utf-8")),
         page.SCALE_PAGE.read_text("utf-8"),
     )
-    assert about_scale == page.rendered_scale(about_scale, scale), "run `python -m benchmarks.page`"
+    assert about_scale == page.rendered_scale(about_scale, scale, document), "run `python -m benchmarks.page`"
     drawn = page.charts(document)
     assert {path.name: path.read_text(encoding="utf-8") for path in page.CHARTS.glob("*.svg")} == drawn
     assert set(re.findall(r"\(charts/([^)]+)\)", text)) == set(drawn)
