@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
+MEMORY = Path("/dev/shm")  # noqa: S108  nothing is written there
 SMALL_BYTES = 1526393
 SMALL_DIGEST = "66758d6e9307b50a3ee8e64be97c9d8a262d8db2559e16618ed6b4cb4288a7ec"
 LARGE_DIGEST = "05950d8a477ea8003f06e0ac1f7fb39fdd3c33bf9be75583860e10b39fcf0de2"
@@ -29,6 +31,20 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks 
 def datasets(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(ROOT)
     return importlib.import_module("benchmarks.datasets")
+
+
+@pytest.fixture
+def quick_check(datasets: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The check of the ratios, which waits for nobody and finds the machine quiet."""
+    check: Any = importlib.import_module("benchmarks.check")
+
+    def undisturbed(call: Callable[[], object]) -> float:
+        call()
+        return 0.0
+
+    monkeypatch.setattr(check, "settle", lambda *_, **__: True)
+    monkeypatch.setattr(check, "foreign_share", undisturbed)
+    return check
 
 
 def tree_digest(root: Path) -> str:
@@ -87,34 +103,69 @@ def test_a_set_runs_with_each_peer_that_every_machine_has(
     catalogue, report, suite = modules("peers.catalogue", "report", "suite")
     files = datasets.SmallFiles(tmp_path / "small", count=20, directories=2)
     files.build()
+    size = datasets.tree_size(files.root)
     lines = suite.Suite(name, files, tmp_path, repeats=0, patience=0.0).run(
         [catalogue.COPY, catalogue.SHA256SUM, catalogue.SHA256_ALONE], rounds=1
     )
     document: dict[str, Any] = json.loads(json.dumps(report.document({}, lines, [])))
-    assert {line["failure"] for line in document["results"]} == {None}
+    lacking = [line for line in document["results"] if line["failure"]]
+    assert [(line["work"], line["peer"], line["failure"]) for line in lacking] == (
+        [("verify", "cp+sync", "has none")] if name == "w1" else []
+    )
     assert {line["work"] for line in document["results"]} == set(suite.WORKS[name])
     for line in document["results"]:
+        assert (line["files"], line["bytes"]) == size
+        if line in lacking:
+            continue
         assert line["samples"]
         assert line["peer"] == "artifactstore" or line["summary"]["ratio"] > 0
     assert "cp+sync" in report.table(lines, 0)
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
-def test_the_promise_of_a_push_is_counted_in_system_calls(datasets: ModuleType, tmp_path: Path) -> None:
+def test_the_promise_of_each_work_is_counted_in_system_calls(datasets: ModuleType, tmp_path: Path) -> None:
     catalogue, suite = modules("peers.catalogue", "suite")
     files = datasets.SmallFiles(tmp_path / "small", count=20, directories=2)
     files.build()
-    lines = suite.Suite("w1", files, tmp_path, repeats=0, patience=0.0, works=["push"]).run(
+    lines = suite.Suite("w1", files, tmp_path, repeats=0, patience=0.0, works=["push", "export"]).run(
         [catalogue.COPY], rounds=1
     )
-    ours, copied = lines
+    ours, copied, exported, copied_back = lines
     if ours.syncs is None:
         pytest.skip("nobody may trace here")
     # Which of the two is chosen by file system and by size of the batch.
     assert ours.syncs.get("syncfs", 0) + ours.syncs.get("fsync", 0) >= 2
     assert ours.syncs["fdatasync"] >= 1
-    assert copied.syncs == {}
+    assert exported.syncs.get("syncfs", 0) + exported.syncs.get("fsync", 0) >= 2
+    assert (exported.promise.durable, copied_back.promise.durable) == (True, False)
+    assert copied.syncs == copied_back.syncs == {}
     assert min(ours.disk, copied.disk) >= sum(path.stat().st_size for path in files.root.rglob("*.*"))
+
+
+@pytest.mark.parametrize("name", ["sha256sum", "b3sum", "sha256sum+b3sum"])
+def test_the_sums_read_the_objects_of_a_store(name: str, datasets: ModuleType, tmp_path: Path) -> None:
+    catalogue, peers, measure = modules("peers.catalogue", "peers.peer", "measure")
+    peer = {each.name: each for each in catalogue.PEERS}[name]
+    if peer.installed() is None:
+        pytest.skip(f"{name} is not installed")
+    files = datasets.SmallFiles(tmp_path / "small", count=20, directories=2)
+    files.build()
+    session = peers.Session(peer, tmp_path, files.root, "w1")
+    for commands in (session.prepare(), session.before("verify"), session.work("verify")):
+        measure.run(list(commands), tmp_path)
+    damaged = next(path for path in session.reads("verify").rglob("*") if path.is_file())
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"other")
+    with pytest.raises(measure.CommandFailedError):
+        measure.run(list(session.work("verify")), tmp_path)
+
+
+@pytest.mark.usefixtures("datasets")
+def test_two_programs_of_a_peer_both_say_their_version() -> None:
+    (peers,) = modules("peers.peer")
+    both = peers.Peer(name="both", version="echo 'one 1.2'\necho \"two '3.4'\"")
+    assert both.installed() == "one 1.2, two 3.4"
+    assert replace(both, version="echo 1\nno-such-program-anywhere").installed() is None
 
 
 @pytest.mark.parametrize(
@@ -179,25 +230,59 @@ def test_each_target_is_about_a_work_of_a_peer() -> None:
 
 
 @pytest.mark.usefixtures("datasets")
-def test_noise_is_no_regression_but_what_stays_slow_is_one() -> None:
-    (check,) = modules("check")
+def test_noise_is_no_regression_but_what_stays_slow_is_one(quick_check: Any, tmp_path: Path) -> None:
+    check = quick_check
 
-    def pair(name: str, *seconds: float) -> Any:
+    def pair(name: str, *seconds: float, steady: bool = False) -> Any:
         samples = iter(seconds)
-        return check.Pair(name, lambda: next(samples, seconds[-1]), lambda: 1.0)
+        return check.Pair(name, lambda: next(samples, seconds[-1]), lambda: 1.0, steady=steady)
 
     noisy, slow, same = pair("noisy", 9, 9, 9, 9, 2), pair("slow", 5), pair("same", 2)
-    worse = check.measured([noisy, slow, same], {"noisy": 3.0, "slow": 3.0, "same": 3.0}, 8)
-    assert [each.name for each in worse] == ["slow"]
-    assert [len(each.mine) for each in (noisy, slow, same)] == [5, 8, 3]
+    start = pair("start", 1.6, steady=True)
+    worse = check.measured(
+        [noisy, slow, same, start],
+        check.QUICK,
+        dict.fromkeys(("noisy", "slow", "same", "start"), 1.0),
+        tmp_path,
+    )
+    assert [each.name for each in worse] == ["slow", "start"]
+    assert [len(each.runs) for each in (noisy, slow, same, start)] == [5, 8, 3, 8]
 
 
 @pytest.mark.usefixtures("datasets")
-def test_each_committed_ratio_is_measured_and_the_other_way_round(tmp_path: Path) -> None:
-    (check,) = modules("check")
-    committed = json.loads(check.COMMITTED.read_text(encoding="utf-8"))
-    scale = replace(check.QUICK, files=20, bytes=1 << 20, packages=100, most_rounds=1)
-    pairs, _ = check.watched(tmp_path, scale, {})
+def test_runs_that_others_disturbed_are_made_again(quick_check: Any, tmp_path: Path) -> None:
+    busy = iter((2.0, 2.0, 0.0, 0.0))
+
+    def share(call: Callable[[], object]) -> float:
+        call()
+        return next(busy, 0.0)
+
+    quick_check.foreign_share = share
+    seconds = iter((1.0, 1.0, 2.0, 3.0, 4.0))
+    pair = quick_check.Pair("same", lambda: next(seconds), lambda: 1.0)
+    assert quick_check.measured([pair], quick_check.QUICK, {"same": 1.0}, tmp_path) == []
+    assert (len(pair.runs), len(pair.quiet), pair.ratio) == (5, 3, 2.0)
+
+
+@pytest.mark.skipif(not MEMORY.is_dir(), reason="there is no file system in memory")
+@pytest.mark.parametrize(("module", "status"), [("benchmarks.check", 3), ("benchmarks.scale", 1)])
+def test_nothing_is_measured_in_memory(module: str, status: int) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", module, "--dir", str(MEMORY)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert answer.returncode == status
+    assert "is in memory (tmpfs)" in answer.stdout + answer.stderr
+
+
+def test_each_committed_ratio_is_measured_and_the_other_way_round(quick_check: Any, tmp_path: Path) -> None:
+    committed = json.loads(quick_check.COMMITTED.read_text(encoding="utf-8"))
+    scale = replace(quick_check.QUICK, files=20, bytes=1 << 20, packages=100, most_rounds=1)
+    pairs, _ = quick_check.watched(tmp_path, scale, {})
     for name in ("quick", "full"):
         assert committed[name].keys() == {each.name for each in pairs}
         assert all(ratio > 0 for ratio in committed[name].values())
@@ -221,18 +306,65 @@ def test_the_bare_loops_end_as_ours_do(datasets: ModuleType, tmp_path: Path) -> 
     assert tree_digest(tmp_path / "copy") == tree_digest(tmp_path / "data")
     floors.bare_unlink(objects, tmp_path / "bare")
     assert not list((tmp_path / "bare").glob("*/*/*"))
-    findings = floors.floors(data, tmp_path, rounds=1)
-    assert [finding.what.partition(":")[0].partition(",")[0] for finding in findings] == [
-        "push", "not ours", "push again", "export", "gc",
-    ]  # fmt: skip
+    findings = floors.floors(data, tmp_path, rounds=2, patience=0.0)
+    told = {
+        (finding.what.partition(":")[0], finding.what.rpartition(", ")[2]): finding for finding in findings
+    }
+    assert told.keys() == {
+        *(
+            (work, who)
+            for work in ("push", "push again", "export", "gc")
+            for who in (floors.OURS, floors.BARE)
+        ),
+        ("push", "bare loop with one level of folders"),
+    }
+    assert {len(finding.samples) for finding in findings} == {2}
+    assert {who for (_, who), finding in told.items() if finding.ratio is None} == {floors.BARE}
+
+
+def test_each_side_of_a_floor_goes_first_in_turn(datasets: ModuleType, tmp_path: Path) -> None:
+    floors = importlib.import_module("benchmarks.floors")
+    turns, order = floors.Turns(tmp_path, 0.0), []
+    for turns.round in range(3):
+        turns.take("work", {name: lambda name=name: order.append(name) for name in "ab"})
+    assert "".join(order) == "abbaab"
 
 
 def test_the_store_of_many_events_is_built_and_asked(tmp_path: Path) -> None:
     (scale,) = modules("scale")
-    findings, _ = scale.scale(tmp_path, 1_300)
+    findings = scale.scale(tmp_path, 1_300, 0.0)
     told = {finding.what for finding in findings}
     assert {"append, 108 packages", "replay, 108 packages", "show, 108 packages"} <= told
     assert all(finding.value > 0 for finding in findings)
+
+
+@pytest.mark.usefixtures("datasets")
+def test_what_a_larger_store_costs_is_computed_from_what_was_measured() -> None:
+    (extrapolation,) = modules("extrapolation")
+
+    def finding(benchmark: str, what: str, value: float, unit: str) -> dict[str, Any]:
+        return {"benchmark": benchmark, "what": what, "value": value, "unit": unit, "foreign": 0.0}
+
+    built = [
+        finding("scale", "append, 1,000 packages", 10_200.0, "events/s"),
+        finding("scale", "database, 1,000 packages", 6.0, "MiB"),
+    ]
+    scale = {"machine": {"file_system": "ext4"}, "library": built}
+    one = finding("w5", "database, 100 packages", 6 * 2**20 / 1000 - 9 * 500, "B/package")
+
+    def sums() -> dict[str, tuple[str, ...]]:
+        tables = extrapolation.tables(scale, {"results": [], "library": [one]})
+        return {row[0]: row[1:] for row in tables["sums"][1]}
+
+    assert sums()["taking the events in"] == ("102,000,000 ÷ 10,200 a second", "2.8 hours")
+    assert sums()["database"] == ("100,000,000 x 500 B + 1,000,000 x 1.3 KiB", "48 GiB")
+    assert sums()["replay"] == ("102,000,000 ÷ not known", "not known")
+    built[0]["foreign"] = 0.5
+    assert sums()["taking the events in"][-1] == "not known"
+    built[0]["foreign"] = 0.0
+    scale["machine"] = {"file_system": "tmpfs"}
+    assert sums()["taking the events in"][-1] == "not known"
+    assert sums()["database"][-1] == "48 GiB"
 
 
 @pytest.mark.usefixtures("datasets")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.peers.peer import READ_ONLY, Call, Peer, Promise
+from benchmarks.peers.peer import READ_ONLY, UNSYNCED, Call, Peer, Promise
 
 _PUSH = "{python} -m artifactstore push {source} --producer bench --subject {subject} --symlinks skip"
 
@@ -79,6 +79,7 @@ OSTREE = Peer(  # our order of things in C: stage, syncfs, rename, fsync of each
     name="ostree",
     version="ostree --version",
     promise=Promise("objects: syncfs, fsync of folders", durable=True),
+    promises={"delete": UNSYNCED},
     directory="{place}",
     prepare=("ostree --repo={repository} init --mode=bare-user",),
     push=("ostree --repo={repository} commit --branch=bench --tree=dir={source} --subject=push",),
@@ -96,6 +97,7 @@ GIT = Peer(
     name="git",
     version="git --version",
     promise=Promise("objects: fsync each, no names", durable=True),
+    promises={"delete": Promise("refs only: syncfs counted")},
     directory="{source}",
     variables={
         "GIT_DIR": "{repository}",
@@ -133,6 +135,7 @@ RSYNC = Peer(
     name="rsync",
     version="rsync --version",
     promise=Promise("files: fsync each, no names", durable=True),
+    promises={"delete": UNSYNCED},
     prepare=("mkdir {repository}",),
     push=("rsync --archive --fsync {source}/ {repository}/",),
     verify=("rsync --archive --checksum --dry-run --itemize-changes {source}/ {repository}/",),
@@ -172,6 +175,7 @@ BUP = Peer(
     name="bup",
     version="bup --version",
     promise=Promise("the pack's index only: syncfs counted"),
+    promises={"delete": UNSYNCED},
     variables={"BUP_DIR": "{repository}"},
     prepare=("bup init",),
     push=("bup index --update {source}", "bup save --quiet --name=bench --strip {source}"),
@@ -180,13 +184,14 @@ BUP = Peer(
     delete=("bup rm --unsafe bench", "bup gc --unsafe"),
 )
 
+_INDEX_ONLY = Promise("its index only: syncfs counted")
 _CONTAINER = "{peers}/python {project}/benchmarks/peers/container.py"
 _CONTAINER_VERSION = '{peers}/python -c "import disk_objectstore as d; print(d.__version__)"'
 
 PACKED = Peer(  # syncs its SQLite, not its packs: traced
     name="disk-objectstore packed",
     version=_CONTAINER_VERSION,
-    promise=Promise("its index only: syncfs counted"),
+    promise=_INDEX_ONLY,
     prepare=(f"{_CONTAINER} prepare {{repository}} {{source}}",),
     push=(f"{_CONTAINER} pack {{repository}} {{source}}",),
     verify=(f"{_CONTAINER} verify {{repository}}",),
@@ -198,6 +203,7 @@ LOOSE = Peer(
     name="disk-objectstore loose",
     version=_CONTAINER_VERSION,
     promise=Promise("objects: 3 fsync each", durable=True),
+    promises={"delete": _INDEX_ONLY},
     prepare=(f"{_CONTAINER} prepare {{repository}} {{source}}",),
     push=(f"{_CONTAINER} push {{repository}} {{source}}",),
     verify=(f"{_CONTAINER} verify {{repository}}",),
@@ -208,7 +214,7 @@ LOOSE = Peer(
 DVC = Peer(  # has no verify that reads, and no export but into its own workspace
     name="DVC",
     version="{peers}/dvc version",
-    promise=Promise("its index only: syncfs counted"),
+    promise=_INDEX_ONLY,
     directory="{repository}",
     variables={"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": "{place}/site"},
     prepare=(Call("mkdir {repository}", directory="{place}"), "{peers}/dvc init --quiet --no-scm"),
