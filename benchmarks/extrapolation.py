@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.judging import DISTURBED
 from benchmarks.machine import NOISY, VOLATILE
+from benchmarks.report import NOT_KNOWN
 from benchmarks.scale import FILES
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     Rows = list[tuple[str, ...]]
     Table = tuple[tuple[str, ...], Rows]
 
-DISTURBED = "disturbed"
-NOT_KNOWN = "not known"
 STEADY = ("B", "MiB")  # what neither other programs nor a file system in memory change
 OURS = "artifactstore"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import json
 import resource
 import shutil
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 from benchmarks import report
 from benchmarks.filling import DAY, FEW, Calendar, fill
 from benchmarks.library import Finding, rebuild_views, seconds_of
-from benchmarks.machine import VOLATILE, describe, file_system, settle
+from benchmarks.machine import VOLATILE, commit, describe, file_system, settle
 from benchmarks.many import Findings, database_bytes, look_ups
 from benchmarks.measure import foreign_share
 
@@ -140,7 +141,7 @@ def main() -> None:
         hint = "hint: name a directory on a disk with --dir; --in-memory if only sizes matter"
         sys.exit(f"error: {arguments.dir} is in memory ({kind})\n{hint}")
     work = Path(tempfile.mkdtemp(prefix="scale-", dir=arguments.dir.resolve()))
-    machine = describe(work)
+    machine, today = describe(work), datetime.datetime.now(datetime.UTC).date().isoformat()
     print(report.machine_line(machine))
     try:
         findings = scale(work, arguments.events, arguments.patience)
@@ -148,7 +149,7 @@ def main() -> None:
         shutil.rmtree(work)
     print(report.findings_table(findings))
     if arguments.json:
-        document = report.document(machine, [], findings)
+        document = report.document(machine, [], findings, commit=commit(), date=today)
         arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 from benchmarks.datasets import Dataset, tree_size
 from benchmarks.machine import settle
-from benchmarks.measure import Command, CommandFailedError, Sample, disk_usage, run, run_one, traced, warm
+from benchmarks.measure import (
+    Command,
+    CommandFailedError,
+    Sample,
+    disk_usage,
+    memory_floor,
+    run,
+    run_one,
+    traced,
+    warm,
+)
 from benchmarks.peers.catalogue import OURS
 from benchmarks.peers.peer import Session
 
@@ -45,6 +55,7 @@ class Line:
     syncs: dict[str, int] | None = None  # calls that make bytes durable, by name
     files: int | None = None  # of the set
     bytes: int | None = None
+    floor: int = 0  # bytes of memory below which a peak says nothing
 
     def seconds(self, sample: Sample) -> float:
         """Seconds until what was written is durable."""
@@ -58,6 +69,7 @@ class Summary:
     Args:
         median, fastest, slowest: seconds until durable.
         ratio: median over the pairs of our seconds divided by the peer's: below 1 we are faster.
+        ratios: those of the pairs.
         peak: largest memory of a process, bytes.
         noisy: whether other processes were busy in a run that counts.
     """
@@ -68,6 +80,7 @@ class Summary:
     ratio: float | None
     peak: int
     noisy: bool
+    ratios: tuple[float, ...] = ()
 
 
 def durable_seconds(sample: Sample, promise: Promise) -> float:
@@ -82,8 +95,7 @@ def summarize(line: Line) -> Summary | None:
     chosen = [sample for sample in line.samples if not sample.noisy] or line.samples
     pairs = [pair for pair in line.pairs if not (pair[0].noisy or pair[1].noisy)] or line.pairs
     seconds = [line.seconds(sample) for sample in chosen]
-    promised = OURS.promised(operation(line.work))
-    ratios = [durable_seconds(mine, promised) / line.seconds(theirs) for mine, theirs in pairs]
+    ratios = tuple(our_seconds(line, mine) / line.seconds(theirs) for mine, theirs in pairs)
     return Summary(
         median=statistics.median(seconds),
         fastest=min(seconds),
@@ -91,7 +103,13 @@ def summarize(line: Line) -> Summary | None:
         ratio=statistics.median(ratios) if ratios else None,
         peak=max(sample.peak for sample in chosen),
         noisy=any(sample.noisy for sample in [*chosen, *(sample for pair in pairs for sample in pair)]),
+        ratios=ratios,
     )
+
+
+def our_seconds(line: Line, sample: Sample) -> float:
+    """Seconds until durable of our run beside a peer's."""
+    return durable_seconds(sample, OURS.promised(operation(line.work)))
 
 
 def operation(work: str) -> str:
@@ -193,6 +211,7 @@ class Suite:
                 break
         for work, sample in best.items():
             self.lines[work, peer.name].samples.append(sample)
+            self.lines[work, peer.name].floor = memory_floor()  # this process only grows
         return best
 
     def session(self, peer: Peer, works: Sequence[str]) -> dict[str, Sample]:

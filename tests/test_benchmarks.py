@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.parser
 import hashlib
 import importlib
 import json
@@ -90,10 +91,130 @@ def test_help_lists_the_sets() -> None:
     assert all(name in answer.stdout for name in ("w1", "w2", "w3", "w4", "w6", "w5", "replay", "calls"))
 
 
-def test_an_unknown_peer_is_named() -> None:
-    answer = benchmarks("w1", "--peers", "tape")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("w1", "--peers", "tape"), "no peer is called 'tape'"),
+        (("w9",), "no set is called w9"),
+        (("w1", "--works", "push,polish"), "no work is called polish; there are push, verify"),
+        (("w4", "--works", "push"), "no work is called push; there are unchanged, changed"),
+        (("w5", "--peers", "borg"), "--peers changes nothing there; it is for w1, w2, w3, w4"),
+        (("calls", "--works", "push"), "--works changes nothing there"),
+        (("w1", "--size", "9"), "--size changes nothing there; it is for w2"),
+        (("w1", "--packages", "9"), "--packages changes nothing there; it is for w5"),
+        (("w5", "--rounds", "9"), "--rounds changes nothing there"),
+        (("w1", "--rounds", "0"), "must be 1 or more, not 0"),
+        (("w1", "--repeats", "-1"), "must be 0 or more, not -1"),
+        (("w1", "--patience", "-1"), "must be 0 or more, not -1"),
+        (("--page", "--size", "9"), "--page is for the full sizes"),
+        (("--page", "--json", "x.json"), "not allowed with argument"),
+        (("--quick", "--json", "benchmarks/results.json"), "name another file"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(words: tuple[str, ...], said: str) -> None:
+    answer = benchmarks(*words)
     assert answer.returncode == 2
-    assert "no peer is called 'tape'" in answer.stderr
+    assert said in answer.stderr
+
+
+@pytest.mark.usefixtures("datasets")
+def test_without_sets_all_are_run_and_a_quick_run_leaves_the_page_alone() -> None:
+    main, page = modules("__main__", "page")
+    assert main.parsed([]).sets == list(main.SETS)
+    assert main.parsed(["w5", "w1", "w5"]).sets == ["w1", "w5"]
+    assert main.parsed(["--page", "--peers", "all"]).json == page.RESULTS
+    assert main.parsed(["--page", "--quick"]).json is None
+
+
+@pytest.mark.usefixtures("datasets")
+def test_a_set_that_fails_is_a_line_and_what_was_measured_before_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, library = modules("__main__", "library")
+    kept = tmp_path / "results.json"
+    words = ["--quick", "--repeats", "0", "--patience", "0", "--json", str(kept)]
+    run = main.Run(main.parsed(words), tmp_path)
+
+    def measure(*_: object, **__: object) -> Any:
+        return [library.found("calls", "show", [1.0, 3.0, 2.0], "ms", ratios=[0.5, 1.5, 1.0])]
+
+    def fail(*_: object, **__: object) -> Any:
+        raise RuntimeError("the server did not answer")
+
+    monkeypatch.setattr(main.calls, "calls", measure)
+    monkeypatch.setattr(main.http, "w7", fail)
+    run.measure("calls")
+    run.measure("w7")
+    (first, second) = json.loads(kept.read_text(encoding="utf-8"))["library"]
+    assert (first["value"], first["ratio"]) == (2.0, 1.0)
+    assert (first["samples"], first["ratios"]) == ([1.0, 3.0, 2.0], [0.5, 1.5, 1.0])
+    assert (second["benchmark"], second["failure"]) == ("w7", "failed: the server did not answer")
+    assert all(item["measured"]["date"] and item["measured"]["machine"] for item in (first, second))
+
+
+@pytest.mark.usefixtures("datasets")
+def test_who_is_absent_or_fails_at_a_server_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3, measure = modules("s3", "measure")
+    server = tmp_path / "script"
+    server.write_text("export NOTHING='1'\n", encoding="ascii")
+
+    class Program:
+        def __init__(self, server: object, place: Path) -> None:
+            self.place = place
+
+        @staticmethod
+        def installed() -> bool:
+            return True
+
+        def up(self, source: Path) -> Any:
+            return measure.Command(
+                ("cp", "-r", f"{source}/.", "there"), self.place, {"PATH": "/bin:/usr/bin"}
+            )
+
+        def down(self, target: Path) -> Any:
+            return measure.Command(
+                ("cp", "-r", "there/.", str(target)), self.place, {"PATH": "/bin:/usr/bin"}
+            )
+
+    def there(self: Any, place: Path) -> None:
+        self.place = place
+        (place / "there").mkdir(exist_ok=True)
+
+    class Ours(Program):
+        name = "artifactstore"
+
+        def __init__(self, server: object, place: Path) -> None:
+            there(self, place)
+
+    class Rclone(Ours):
+        name = "rclone"
+
+        def down(self, target: Path) -> Any:
+            return measure.Command(("ls", "nowhere"), self.place, {"PATH": "/bin:/usr/bin"})
+
+    class Absent(Ours):
+        name = "boto3"
+
+        @staticmethod
+        def installed() -> bool:
+            return False
+
+    monkeypatch.setattr(s3, "SCRIPT", server)
+    monkeypatch.setattr(s3, "PROJECT", tmp_path)
+    monkeypatch.setattr(s3, "Ours", Ours)
+    monkeypatch.setattr(s3, "PEERS", (Rclone, Absent))
+    monkeypatch.setenv("SEAWEEDFS_WEED", "/bin/true")
+    found = {finding.what: finding for finding in s3.w6(tmp_path / "place", rounds=1, quick=True)}
+    assert found["small objects up, artifactstore"].value > 0
+    assert found["small objects, boto3"].failure == "absent"
+    assert found["small objects, rclone"].failure.startswith("failed: ls nowhere")
+    monkeypatch.delenv("SEAWEEDFS_WEED")
+    monkeypatch.setattr(s3, "WEED", tmp_path / "no such program")
+    monkeypatch.setenv("PATH", "")
+    (line,) = s3.w6(tmp_path / "none", rounds=1, quick=True)
+    assert line.failure.startswith("absent: SeaweedFS")
 
 
 @pytest.mark.parametrize("name", ["w1", "w4"])
@@ -119,7 +240,12 @@ def test_a_set_runs_with_each_peer_that_every_machine_has(
             continue
         assert line["samples"]
         assert line["peer"] == "artifactstore" or line["summary"]["ratio"] > 0
-    assert "cp+sync" in report.table(lines, 0)
+    assert "cp+sync" in report.table(lines)
+    copied = next(line for line in document["results"] if line["peer"] == "cp+sync")
+    assert [pair["ours"]["seconds"] / pair["its"]["seconds"] for pair in copied["pairs"]] == pytest.approx(
+        [copied["summary"]["ratio"]], rel=1e-3
+    )
+    assert copied["floor"] > 0
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
@@ -217,7 +343,7 @@ def test_an_absent_peer_and_a_failing_one_are_lines(datasets: ModuleType, tmp_pa
     assert failures["push", "absent"] == "absent: `no-such-program-anywhere` does not run"
     assert "nothing" in failures["push", "failing"]
     assert "nothing" in failures["export", "failing"]
-    assert "does not run" in report.table(lines, 0)
+    assert "does not run" in report.table(lines)
 
 
 @pytest.mark.usefixtures("datasets")
@@ -367,16 +493,40 @@ def test_what_a_larger_store_costs_is_computed_from_what_was_measured() -> None:
     assert sums()["database"][-1] == "48 GiB"
 
 
+def test_the_real_tree_can_be_had_without_an_index(datasets: ModuleType, tmp_path: Path) -> None:
+    tree = datasets.RealTree(tmp_path / "real", quick=True)
+    tree.build()
+    assert (tree.root / "parser.py").read_bytes() == Path(email.parser.__file__).read_bytes()
+    pinned = datasets.PINNED.read_text(encoding="utf-8").splitlines()[1:]
+    assert all("==" in line and " --hash=sha256:" in line for line in pinned)
+
+
+@pytest.mark.usefixtures("datasets")
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (19_999, "19,999 files, 2 MB, fewer than the 20,000 wanted."),
+        (20_000, "20,000 files, 2 MB."),
+        (None, "Files and bytes: not known."),
+    ],
+)
+def test_a_tree_of_too_few_files_is_called_so(files: int | None, said: str) -> None:
+    (page,) = modules("page")
+    assert page.data_line("w3", [{"files": files, "bytes": 2_000_000}]) == said
+
+
 @pytest.mark.usefixtures("datasets")
 def test_a_new_run_takes_the_place_of_its_lines_only() -> None:
     (report,) = modules("report")
     first, second = ({"set": "w1", "work": "push", "peer": peer} for peer in ("borg", "restic"))
-    old = {"machine": 1, "results": [first, second], "library": [{"benchmark": "calls"}]}
-    new = {"machine": 2, "results": [second | {"new": True}], "library": []}
+    told = {"measured": {"commit": "a1", "date": "2026-01-02", "machine": "one"}}
+    untold = {"measured": {"commit": None, "date": None, "machine": "not known"}}
+    failure = {"benchmark": "w1", "what": "all of it"}
+    old = {"results": [first, second], "library": [{"benchmark": "calls"}, failure]}
+    new = {"results": [second | told], "library": []}
     assert report.merged(old, new) == {
-        "machine": 2,
-        "results": [first, second | {"new": True}],
-        "library": [{"benchmark": "calls"}],
+        "results": [first | untold, second | told],
+        "library": [{"benchmark": "calls"} | untold],
     }
 
 
