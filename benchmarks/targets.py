@@ -124,12 +124,12 @@ class Limit:
     beside: tuple[str, str] | None = None
 
 
-_STAT = Limit((("floor", "bare stat*"),), "a bare loop: stat of each file and each object")
+_STAT = Limit((("floor", "push again: *, bare loop"),), "a bare loop: stat of each file and each object")
 _BOTH = "sha256sum and b3sum over the same files, one after the other"
 # By set and work, or by benchmark and the target there; of what is not here, no limit is measured.
 LIMITS: Mapping[tuple[str, str], Limit] = {
     ("w1", "push"): Limit(
-        (("floor", "bare push, two levels*"),),
+        (("floor", "push: *, bare loop"),),
         "a bare loop: each object a file in two levels of folders, two syncs; no hash, log or check",
     ),
     ("w1", "verify"): Limit(
@@ -137,9 +137,12 @@ LIMITS: Mapping[tuple[str, str], Limit] = {
         "each object read and both its digests computed, without the start of a process and without a record",
     ),
     ("w1", "export"): Limit(
-        (("floor", "bare export*"),), "a bare loop of one thread: the same files written, one sync; no check"
+        (("floor", "export: *, bare loop"),),
+        "a bare loop of one thread: the same files written, one sync; no check",
     ),
-    ("w1", "delete"): Limit((("floor", "bare gc*"),), "a bare loop: each object unlinked, one sync; no log"),
+    ("w1", "delete"): Limit(
+        (("floor", "gc: *, bare loop"),), "a bare loop: each object unlinked, one sync; no log"
+    ),
     ("w4", "unchanged"): _STAT,
     ("w4", "changed"): _STAT,
     ("w2", "push"): Limit((("w2 push", "sha256 alone"),), "the sha256 of the file on one core"),

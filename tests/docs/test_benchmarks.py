@@ -115,7 +115,7 @@ def test_a_missed_target_stands_beside_the_floor_of_the_same_run(page: Any) -> N
     missed = line(page, floor=2 << 20)
     missed["summary"] = missed["summary"] | {"ratio": 0.9, "ratios": [0.8, 0.9, 1.0]}
     found = {"most": None, "least": None, "ratio": None, "foreign": 0.0, "unit": "ms"}
-    bare = found | {"benchmark": "floor", "what": "bare push, two levels", "value": 1050.0}
+    bare = found | {"benchmark": "floor", "what": "push: stage, sync, bare loop", "value": 1050.0}
     (with_floor, *_), (without, *_) = page.judged([missed], [bare]), page.judged([missed], [])
     assert "| 0.90 (0.80 to 1.00) | 0.70 | MISSED |" in page.targets_table([with_floor])
     assert "| no limit measured | MISSED |" in page.targets_table([without])
