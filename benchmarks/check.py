@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 COMMITTED = Path(__file__).parent / "ratios.json"
 NOT_CHECKED = 3  # exit status where nothing can be measured
 ROUNDS = 3  # quiet runs before a ratio is looked at
-PATIENCE = 5.0  # seconds to wait for a quiet machine before a run
+PATIENCE = 2.0  # seconds to wait for a quiet machine before a run
 
 
 @dataclass(frozen=True, slots=True)
