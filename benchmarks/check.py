@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 COMMITTED = Path(__file__).parent / "ratios.json"
 NOT_CHECKED = 3  # exit status where nothing can be measured
 ROUNDS = 3  # quiet runs before a ratio is looked at
+AGAIN = 2  # more runs of what others disturbed
 PATIENCE = 2.0  # seconds to wait for a quiet machine before a run
 
 
@@ -228,7 +229,8 @@ def measured(pairs: list[Pair], scale: Scale, known: dict[str, float], directory
 
     for number in range(scale.most_rounds):
         for pair in pairs:
-            if number < ROUNDS or len(pair.quiet) < ROUNDS or is_worse(pair):
+            wanted = ROUNDS if len(pair.quiet) >= ROUNDS else ROUNDS + AGAIN
+            if number < wanted or is_worse(pair):
                 pair.run(directory)
     return [pair for pair in pairs if is_worse(pair)]
 
