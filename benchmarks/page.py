@@ -229,7 +229,9 @@ def findings_table(library: list[dict[str, Any]]) -> str:
             rows.append((*start, DISTURBED, "", "", ""))
             continue
         samples = item.get("samples")
-        spread_of = f"{number(min(samples))} to {number(max(samples))}" if samples else ""
+        spread_of = (
+            f"{number(min(samples))} to {number(max(samples))}" if samples and len(samples) > 1 else ""
+        )
         runs = NOT_KNOWN if samples is None else str(len(samples) or 1)
         ratio = "" if item["ratio"] is None else spread(item["ratio"], item.get("ratios"))
         rows.append((*start, f"{number(item['value'])} {item['unit']}".rstrip(), spread_of, runs, ratio))
