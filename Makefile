@@ -64,8 +64,8 @@ release: sbom  ## wheel, source archive, list of contents, and their sums, below
 fuzz: $(VENV)/installed-fuzz  ## fuzz each parser, led by coverage (SECONDS= for each; Python 3.11 or 3.12)
 	cd tests && $(abspath $(BIN))/python -m abuse.coverage_guided --seconds $(SECONDS)
 
-bench: $(VENV)/installed  ## compare with the peers that are installed, as ratios
-	$(BIN)/python -m benchmarks w1 w4 w2 w3 barrier log replay verify calls w5 $(BENCH_ARGS)
+bench: $(VENV)/installed  ## compare with all peers that are here, write docs/benchmarks.md (BENCH_ARGS=--quick: writes nothing)
+	$(BIN)/python -m benchmarks --peers all --page $(BENCH_ARGS)
 
 bench-check: $(VENV)/installed  ## fail if a ratio is worse than the committed one (BENCH_ARGS=--quick: small sets, wide limit)
 	$(BIN)/python -m benchmarks.check $(BENCH_ARGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import datetime
 import shutil
 import sys
 import tempfile
@@ -12,20 +12,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import calls, floors, http, library, many, pipeline, report, s3, targets, verifying
+from benchmarks import calls, floors, http, library, many, page, pipeline, report, s3, targets, verifying
 from benchmarks.datasets import Dataset, LargeFile, RealTree, SmallFiles
-from benchmarks.machine import NOISY, busy_seconds, describe, file_system, settle
-from benchmarks.measure import compile_program, memory_floor
+from benchmarks.machine import NOISY, VOLATILE, busy_seconds, commit, describe, file_system, settle
+from benchmarks.measure import compile_program, own_seconds
 from benchmarks.peers.catalogue import FIRST, PEERS
 from benchmarks.suite import WORKS, Line, Suite
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from benchmarks.peers.peer import Peer
 
 LIBRARY = ("barrier", "floor", "log", "replay", "verify", "calls", "w5", "w6", "w7")
 FILES_WANTED = ("floor", "log", "replay", "verify")  # of those, who push the files of w1
 SETS = (*WORKS, *LIBRARY)
-VOLATILE = ("tmpfs", "ramfs")  # a sync costs nothing there, so nothing is measured
+NAMED = {"log": "log share"}  # sets whose findings have another name
+# What these options change; of no other set would they change anything.
+CONCERNED = {
+    "peers": tuple(WORKS),
+    "works": tuple(WORKS),
+    "size": ("w2",),
+    "packages": ("w5",),
+    "rounds": tuple(name for name in SETS if name != "w5"),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,28 +45,37 @@ def parser() -> argparse.ArgumentParser:
         description="Compare artifactstore with its peers on this machine, as ratios.",
     )
     result.add_argument(
-        "sets", nargs="+", choices=SETS, metavar="SET", help=f"one or more of {', '.join(SETS)}"
+        "sets", nargs="*", metavar="SET", help=f"of {', '.join(SETS)}; all of them if none is named"
     )
     result.add_argument(
-        "--rounds", type=positive, help="runs of each peer, each after a run of ours (5; quick: 2)"
+        "--rounds",
+        type=positive,
+        help="runs of each peer, each after a run of ours (5; quick: 2); w5 has one, of many calls",
     )
     result.add_argument("--quick", action="store_true", help="small sets: does it work, not how fast is it")
     result.add_argument(
         "--peers",
         type=names,
-        default=list(FIRST),
-        help=f"`all`, or comma-separated, of: {', '.join(peer.name for peer in PEERS)}",
+        help="of w1 to w4: `all`, or comma-separated, of"
+        f" {', '.join(peer.name for peer in PEERS)} ({','.join(peer.name for peer in FIRST)})",
     )
-    result.add_argument("--works", type=lambda text: text.split(","), default=[], help="only these of a set")
-    result.add_argument("--packages", type=positive, help="largest store of `w5` (100000; quick: 10000)")
+    result.add_argument(
+        "--works",
+        type=lambda text: text.split(","),
+        help=f"only these of w1 to w4, comma-separated, of {', '.join(known_works(WORKS))}",
+    )
+    result.add_argument("--packages", type=positive, help="largest store of w5 (100000; quick: 10000)")
     result.add_argument("--size", type=positive, help="bytes of the file of w2 (4 GiB; quick: 256 MiB)")
     result.add_argument(
-        "--repeats", type=int, default=2, help="more tries for a run that others disturbed (%(default)s)"
+        "--repeats",
+        type=not_negative,
+        default=2,
+        help="more tries for a run that others disturbed (%(default)s)",
     )
     result.add_argument(
         "--patience",
-        type=float,
-        default=20.0,
+        type=not_negative,
+        default=20,
         help="seconds to wait for a quiet machine before a run (%(default)s)",
     )
     result.add_argument(
@@ -65,20 +84,63 @@ def parser() -> argparse.ArgumentParser:
         default=Path("var/bench"),
         help="where to work, on the disk to measure (./%(default)s)",
     )
-    result.add_argument(
+    kept = result.add_mutually_exclusive_group()
+    kept.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
         help="write everything, each sample too; what the file has and this run has not stays",
     )
+    kept.add_argument(
+        "--page",
+        action="store_true",
+        help="write benchmarks/results.json, then docs/benchmarks.md from it; nothing with --quick",
+    )
     return result
+
+
+def parsed(words: list[str] | None = None) -> argparse.Namespace:
+    """The arguments, each of which changes something."""
+    known = parser()
+    arguments = known.parse_args(words)
+    if unknown := set(arguments.sets) - set(SETS):
+        known.error(f"no set is called {', '.join(sorted(unknown))}; there are {', '.join(SETS)}")
+    arguments.sets = sorted(set(arguments.sets) or SETS, key=SETS.index)
+    for option, concerned in CONCERNED.items():
+        if getattr(arguments, option) is not None and not set(concerned) & set(arguments.sets):
+            known.error(f"--{option} changes nothing there; it is for {', '.join(concerned)}")
+    offered = known_works(arguments.sets)
+    if unknown := set(arguments.works or ()) - set(offered):
+        known.error(f"no work is called {', '.join(sorted(unknown))}; there are {', '.join(offered)}")
+    if arguments.page and (arguments.size or arguments.packages):
+        known.error("--page is for the full sizes: leave out --size and --packages")
+    if arguments.quick and arguments.json and arguments.json.resolve() == page.RESULTS.resolve():
+        known.error("--quick measures nothing that belongs there; name another file")
+    if arguments.page and not arguments.quick:
+        arguments.json = page.RESULTS
+    return arguments
+
+
+def known_works(sets: Iterable[str]) -> list[str]:
+    """The works of some sets, each once."""
+    return list(dict.fromkeys(work for name in sets for work in WORKS.get(name, ())))
 
 
 def positive(text: str) -> int:
     """A number above zero."""
+    return at_least(1, text)
+
+
+def not_negative(text: str) -> int:
+    """Zero or more."""
+    return at_least(0, text)
+
+
+def at_least(least: int, text: str) -> int:
+    """A number that is not too small."""
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
+    if number < least:
+        raise argparse.ArgumentTypeError(f"must be {least} or more, not {number}")
     return number
 
 
@@ -103,7 +165,7 @@ def dataset(name: str, directory: Path, arguments: argparse.Namespace) -> Datase
             directory / "large", size=arguments.size or (256 * 1024**2 if quick else 4 * 1024**3)
         )
     if name == "w3":
-        return RealTree.of_environment(quick=quick)
+        return RealTree(directory / "real", quick=quick)
     return SmallFiles(directory / f"small-{name}", *((1_000, 20) if quick else (10_000, 200)))
 
 
@@ -128,12 +190,6 @@ def quiet_findings(
     return best
 
 
-def own_seconds() -> float:
-    """User CPU of this process and of the children that it waited for."""
-    times = os.times()
-    return times.user + times.children_user
-
-
 def library_findings(
     name: str, data: Dataset, place: Path, rounds: int, arguments: argparse.Namespace
 ) -> list[library.Finding]:
@@ -151,7 +207,7 @@ def library_findings(
         case "barrier":
             return pipeline.barrier(place, rounds=rounds)
         case "floor":
-            return floors.floors(data, place, rounds=rounds)
+            return floors.floors(data, place, rounds=rounds, patience=arguments.patience)
         case "log":
             return pipeline.log_share(data, place, rounds=rounds)
         case "replay":
@@ -160,58 +216,95 @@ def library_findings(
             large = LargeFile(place / "large", size=(64 if arguments.quick else 1024) * 1024**2)
             large.build()
             return [
-                *verifying.verify(data, place, rounds=rounds),
-                *verifying.verify(large, place, rounds=rounds, most=targets.VERIFY),
+                *verifying.verify(data, place, rounds=rounds, patience=arguments.patience),
+                *verifying.verify(
+                    large, place, rounds=rounds, patience=arguments.patience, most=targets.VERIFY
+                ),
             ]
     raise ValueError(name)
 
 
+class Run:
+    """One run of some sets: what is known so far, saved whenever there is more.
+
+    Args:
+        work: a directory on the disk to measure; the caller deletes it.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, work: Path) -> None:
+        self.arguments = arguments
+        self.work = work
+        self.rounds = arguments.rounds or (2 if arguments.quick else 5)
+        self.machine = describe(work)
+        self.told = {"commit": commit(), "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+        self.lines: list[Line] = []
+        self.findings: list[library.Finding] = []
+
+    def measure(self, name: str) -> None:
+        """One set. What keeps it from its numbers is told in their place, and the next one goes on."""
+        place = self.work / name
+        place.mkdir()
+        before = len(self.lines)
+        try:
+            data = dataset(name, place, self.arguments)
+            if name in LIBRARY:
+                self.findings += quiet_findings(name, data, place, self.rounds, self.arguments)
+            else:
+                self.compare(name, data, place)
+        except library.FAILURES as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            failure = library.failed(error)
+            self.findings.append(library.missing(NAMED.get(name, name), "all of it", failure))
+        self.save([])
+        if lines := self.lines[before:]:
+            print(report.table(lines))
+
+    def compare(self, name: str, data: Dataset, place: Path) -> None:
+        """A set with peers of its own kind."""
+        data.build()
+        suite = Suite(
+            name,
+            data,
+            place,
+            repeats=self.arguments.repeats,
+            patience=self.arguments.patience,
+            works=self.arguments.works or (),
+        )
+        peers = FIRST if self.arguments.peers is None else self.arguments.peers
+        try:
+            suite.run(peers, rounds=self.rounds, after_each=self.save)
+        finally:
+            self.lines += suite.sorted_lines()
+
+    def save(self, current: list[Line]) -> None:
+        """Write what is known, with the lines of a set that is not done."""
+        measured = [line for line in (*self.lines, *current) if line.samples or line.failure]
+        document = report.document(self.machine, measured, self.findings, **self.told)
+        report.save(self.arguments.json, document)
+
+
 def main() -> None:
-    """Run the sets, print the table, delete the work directory at the very end."""
-    arguments = parser().parse_args()
-    rounds = arguments.rounds or (2 if arguments.quick else 5)
+    """Run the sets, print the tables, delete the work directory at the very end."""
+    arguments = parsed()
     arguments.dir.mkdir(parents=True, exist_ok=True)
     if (kind := file_system(arguments.dir)) in VOLATILE:
         sys.exit(f"error: {arguments.dir} is in memory ({kind})\nhint: name a directory on a disk with --dir")
     work = Path(tempfile.mkdtemp(prefix="run-", dir=arguments.dir.resolve()))
-    compile_program()
-    machine = describe(work)
-    lines: list[Line] = []
-    findings: list[library.Finding] = []
-    print(report.machine_line(machine))
-
-    def save(current: list[Line]) -> None:
-        measured = [line for line in (*lines, *current) if line.samples or line.failure]
-        report.save(arguments.json, report.document(machine, measured, findings))
-
     try:
+        compile_program()
+        run = Run(arguments, work)
+        print(report.machine_line(run.machine))
         # The library's benchmarks come last: they make this process large, and children start as its copy.
-        for name in sorted(set(arguments.sets), key=SETS.index):
-            place = work / name
-            place.mkdir()
-            data = dataset(name, place, arguments)
-            if name in LIBRARY:
-                findings += quiet_findings(name, data, place, rounds, arguments)
-                save([])
-                continue
-            data.build()
-            suite = Suite(
-                name,
-                data,
-                place,
-                repeats=arguments.repeats,
-                patience=arguments.patience,
-                works=arguments.works,
-            )
-            results = suite.run(arguments.peers, rounds=rounds, after_each=save)
-            print(report.table(results, memory_floor()))
-            lines += results
-        if lines:
-            print(report.versions(lines))
-        if findings:
-            print(report.findings_table(findings))
+        for name in arguments.sets:
+            run.measure(name)
+        if run.lines:
+            print(report.versions(run.lines))
+        if run.findings:
+            print(report.findings_table(run.findings))
     finally:
         shutil.rmtree(work)
+    if arguments.page and not arguments.quick:
+        page.main()
 
 
 if __name__ == "__main__":

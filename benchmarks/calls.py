@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from benchmarks import targets
-from benchmarks.library import Finding, seconds_of
+from benchmarks.library import Finding, beside, found, seconds_of
 from benchmarks.machine import sync
 
 if TYPE_CHECKING:
@@ -58,15 +58,14 @@ def start(root: Path, package: str, *, rounds: int) -> list[Finding]:
                     lambda: subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)  # noqa: B023
                 )
             )
-    nothing, version, show = (statistics.median(each) for each in samples.values())
-    ratio = statistics.median(
-        mine / theirs for mine, theirs in zip(samples["version"], samples["python -c pass"], strict=True)
-    )
+    nothing, version, show = ([seconds * 1000 for seconds in each] for each in samples.values())
+    wanted = targets.SHOW_SECONDS * 1000
     return [
-        Finding("calls", "start of `python -c pass`", nothing * 1000, "ms"),
-        Finding("calls", "`artifactstore version`", version * 1000, "ms", ratio, most=targets.START),
-        Finding("calls", f"`show`, beside {targets.SHOW_SECONDS * 1000:.0f} ms", show * 1000, "ms",
-                show / targets.SHOW_SECONDS, most=1.0),
+        found("calls", "start of `python -c pass`", nothing, "ms"),
+        found("calls", "`artifactstore version`", version, "ms", ratios=beside(version, nothing),
+              most=targets.START),
+        found("calls", f"`show`, beside {wanted:.0f} ms", show, "ms",
+              ratios=[each / wanted for each in show], most=1.0),
     ]  # fmt: skip
 
 
@@ -81,20 +80,16 @@ def embedded(store: Store, directory: Path, *, rounds: int) -> list[Finding]:
     folder.mkdir()
     ours, files, promises = [], [], []
     for _ in range(rounds):
-        ours.append(median_of(lambda: small_package(store)))
-        files.append(median_of(lambda: bare_package(bare, folder)))
-        promises.append(median_of(lambda: bare_promise(bare, folder)))
+        ours.append(median_of(lambda: small_package(store)) * 1000)
+        files.append(median_of(lambda: bare_package(bare, folder)) * 1000)
+        promises.append(median_of(lambda: bare_promise(bare, folder)) * 1000)
     bare.close()
-
-    def beside(others: list[float]) -> float:
-        return statistics.median(mine / other for mine, other in zip(ours, others, strict=True))
-
     return [
-        Finding("calls", "three bare commits, one synced file", statistics.median(files) * 1000, "ms p50"),
-        Finding("calls", "create, ingest 4 KiB, finalize", statistics.median(ours) * 1000, "ms p50",
-                beside(files), most=targets.EMBEDDED),
-        Finding("calls", "three bare commits, two objects by two barriers each, and ours beside it",
-                statistics.median(promises) * 1000, "ms p50", beside(promises)),
+        found("calls", "three bare commits, one synced file", files, "ms p50"),
+        found("calls", "create, ingest 4 KiB, finalize", ours, "ms p50", ratios=beside(ours, files),
+              most=targets.EMBEDDED),
+        found("calls", "three bare commits, two objects by two barriers each, and ours beside it", promises,
+              "ms p50", ratios=beside(ours, promises)),
     ]  # fmt: skip
 
 
@@ -155,11 +150,10 @@ def threads(store: Store, *, rounds: int) -> list[Finding]:
     for _ in range(rounds):
         alone.append(rate(store, callers=1))
         together.append(rate(store, callers=CALLERS))
-    ratio = statistics.median(many / one for many, one in zip(together, alone, strict=True))
     return [
-        Finding("calls", "create_package, one caller", statistics.median(alone), "calls/s"),
-        Finding("calls", f"create_package, {CALLERS} callers", statistics.median(together), "calls/s", ratio,
-                least=targets.GROUP_COMMIT),
+        found("calls", "create_package, one caller", alone, "calls/s"),
+        found("calls", f"create_package, {CALLERS} callers", together, "calls/s",
+              ratios=beside(together, alone), least=targets.GROUP_COMMIT),
     ]  # fmt: skip
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import subprocess
+import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ LARGEST_SIZE = 256 * 1024  # bytes; where the long tail is cut
 DUPLICATE_EVERY = 10  # each tenth file repeats another one: 10% duplicates
 CHANGED_EVERY = 100  # each hundredth file differs after `change`: 1%
 CHUNK_SIZE = 1024 * 1024  # bytes of the large file made at a time, so that this process stays small
+PINNED = Path(__file__).with_name("real_tree.txt")
 WORDS = (
     "started",
     "passed",
@@ -118,21 +122,39 @@ class LargeFile:
 
 @dataclass(frozen=True, slots=True)
 class RealTree:
-    """W3: a tree of this machine, used in place and only read."""
+    """W3: Python packages as their authors published them, unpacked, the same everywhere.
+
+    Without a package index it is the standard library of this Python instead, which has far fewer files.
+
+    Args:
+        root: directory to make.
+        quick: only what is here without an index.
+    """
 
     root: Path
-
-    @classmethod
-    def of_environment(cls, *, quick: bool) -> RealTree:
-        """The site-packages of the running environment; quick: one package of the standard library."""
-        paths = sysconfig.get_paths()
-        return cls(Path(paths["stdlib"]) / "email" if quick else Path(paths["purelib"]))
+    quick: bool = False
 
     def build(self) -> None:
-        """Leave it: it is there."""
+        """Get the wheels and unpack them."""
+        if not self.quick:
+            wheels = self.root.with_name("wheels")
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+            pinned = ["--require-hashes", "--requirement", str(PINNED), "--dest", str(wheels)]
+            try:
+                subprocess.run([*command, *pinned], check=True)
+            except subprocess.CalledProcessError:
+                print("w3: no package index, so the standard library alone", file=sys.stderr)
+            else:
+                for wheel in sorted(wheels.glob("*.whl")):
+                    shutil.unpack_archive(wheel, self.root / wheel.stem, "zip")
+                return
+        library = Path(sysconfig.get_path("stdlib"))
+        source = library / "email" if self.quick else library
+        leave = shutil.ignore_patterns("__pycache__", "site-packages", "config-*")
+        shutil.copytree(source, self.root, ignore=leave)
 
     def change(self) -> None:
-        """Leave it: it is not ours."""
+        """Leave it: no set pushes it twice."""
 
     def reset(self) -> None:
         """Leave it."""

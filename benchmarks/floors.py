@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import statistics
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.library import Finding, seconds_of
-from benchmarks.machine import sync
+from benchmarks.library import Finding, beside, found, seconds_of
+from benchmarks.machine import settle, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,61 +31,88 @@ SAID = {
 LATER = 400 * 86_400 * 1_000_000  # microseconds after which the package may go
 
 
-def floors(dataset: Dataset, directory: Path, *, rounds: int) -> list[Finding]:
+OURS = "artifactstore"
+BARE = "bare loop"
+
+
+class Turns:
+    """Who did what in how many seconds: each alone on a settled disk, and each first in turn.
+
+    Args:
+        directory: on the disk that settles.
+        patience: seconds to wait for that before each call.
+    """
+
+    def __init__(self, directory: Path, patience: float) -> None:
+        self._directory = directory
+        self._patience = patience
+        self.round = 0
+        self.samples: dict[str, dict[str, list[float]]] = {}
+
+    def take(self, what: str, calls: dict[str, Callable[[], object]]) -> None:
+        """Time some calls that do the same, by the name of who does it."""
+        names = list(calls)
+        first = self.round % len(names)
+        for name in names[first:] + names[:first]:
+            settle(self._directory, patience=self._patience)
+            self.samples.setdefault(what, {}).setdefault(name, []).append(seconds_of(calls[name]) * 1000)
+
+
+def floors(dataset: Dataset, directory: Path, *, rounds: int, patience: float) -> list[Finding]:
     """Push, push again, export and gc of small files, ours and the bare loop in turns."""
-    samples: dict[str, tuple[list[float], list[float]]] = {}
-
-    def compare(what: str, ours: Callable[[], object], bare: Callable[[], object]) -> None:
-        mine, floor = samples.setdefault(what, ([], []))
-        mine.append(seconds_of(ours))
-        floor.append(seconds_of(bare))
-
-    for number in range(rounds):
-        _round(dataset, directory / f"floor-{number}", compare)
+    turns = Turns(directory, patience)
+    for turns.round in range(rounds):
+        _round(dataset, directory / f"floor-{turns.round}", turns)
     return [
-        Finding(
+        found(
             "floor",
-            f"{what}, beside a bare loop",
-            statistics.median(mine) * 1000,
+            f"{what}, {name}",
+            samples,
             "ms",
-            ratio=statistics.median(ours / bare for ours, bare in zip(mine, floor, strict=True)),
+            ratios=beside(samples, each[BARE]) if name != BARE else (),
         )
-        for what, (mine, floor) in samples.items()
+        for what, each in turns.samples.items()
+        for name, samples in each.items()
     ]
 
 
-def _round(
-    dataset: Dataset,
-    place: Path,
-    compare: Callable[[str, Callable[[], object], Callable[[], object]], None],
-) -> None:
+def _round(dataset: Dataset, place: Path, turns: Turns) -> None:
     import artifactstore
     from artifactstore.moment import system_clock
 
     jump = 0
     objects = _different(dataset)
-    bare, shallow, deep = (place / name for name in ("bare", "shallow", "deep"))
-    for folder in (bare, shallow, deep):
+    bare, shallow = (place / name for name in ("bare", "shallow"))
+    for folder in (bare, shallow):
         folder.mkdir(parents=True)
     with artifactstore.open(place / "store", clock=lambda: system_clock() + jump) as store:
         push = partial(store.push, dataset.root, **SAID)
-        compare("push: stage, sync, mkdir and rename, sync", push, partial(bare_push, objects, bare))
-        compare(
-            "not ours, the bare push with one level of folders",
-            partial(bare_push, objects, shallow, levels=1),
-            partial(bare_push, objects, deep),
+        turns.take(
+            "push: stage, sync, mkdir and rename, sync",
+            {
+                OURS: push,
+                BARE: partial(bare_push, objects, bare),
+                "bare loop with one level of folders": partial(bare_push, objects, shallow, levels=1),
+            },
         )
         push()  # notes what it reads, once the files are old enough to be believed
-        compare("push again: stat of each file and each object", push, partial(bare_stat, objects, bare))
+        turns.take(
+            "push again: stat of each file and each object",
+            {OURS: push, BARE: partial(bare_stat, objects, bare)},
+        )
         package = store.list_packages().items[0].package_id
-        compare(
+        turns.take(
             "export: write, sync",
-            partial(store.export_package, package, place / "out"),
-            partial(bare_copy, dataset, place / "copy"),
+            {
+                OURS: partial(store.export_package, package, place / "out"),
+                BARE: partial(bare_copy, dataset, place / "copy"),
+            },
         )
         jump = LATER
         store.sweep(actor="bench", accept_clock=True)
-        compare("gc: unlink, sync", partial(_collect, store), partial(bare_unlink, objects, bare))
+        turns.take(
+            "gc: unlink, sync", {OURS: partial(_collect, store), BARE: partial(bare_unlink, objects, bare)}
+        )
 
 
 def _collect(store: artifactstore.Store) -> None:

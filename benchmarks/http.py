@@ -8,21 +8,20 @@ import os
 import re
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import artifactstore
 from artifactstore.digest import object_key
 from benchmarks import targets
-from benchmarks.library import Finding, seconds_of
+from benchmarks.library import FAILURES, Finding, beside, failed, found, missing, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +31,7 @@ TOKEN = "benchmark"  # noqa: S105 - of a server that only this process reaches
 CONNECTIONS = 32
 PUSHERS = 4  # connections that send small files
 POLLERS = 200
+UNANSWERED = (*FAILURES, HTTPException)  # what makes a line without a number
 _SAID = {"name": "n", "producer": "p", "subject": "s", "retention_class": "raw-evidence", "actor": "bench"}
 
 
@@ -109,28 +109,39 @@ def w7(directory: Path, *, rounds: int, quick: bool) -> list[Finding]:
         store.finalize_package(package, actor="bench")
         opened = [store.create_package(**_SAID) for _ in range(2)]
     (plain / "package.json").write_text("x" * 1024)
+    show, large = f"/packages/{package}", f"/packages/{package}/files/large.bin"
     findings: list[Finding] = []
     with contextlib.ExitStack() as stack:
         mine = stack.enter_context(ours(root))
-        simple = stack.enter_context(
-            served("http.server", "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "-d", str(plain))
-        )
-        bare = stack.enter_context(
-            served("bare sendfile", "-m", "benchmarks.sendfile_peer", str(plain / "large.bin"))
-        )
-        rivals = []
-        if importlib.util.find_spec("fastapi") and importlib.util.find_spec("uvicorn"):
-            rivals.append(stack.enter_context(served("fastapi", "-m", "benchmarks.http_peer", str(root))))
-        else:
-            findings.append(Finding("w7", "FastAPI and uvicorn", None, "absent"))
-        show, large = f"/packages/{package}", f"/packages/{package}/files/large.bin"
-        static = [(simple, "/large.bin"), (bare, "/"), *((each, large) for each in rivals)]
+        plain_server = ("-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "-d", str(plain))
+        peers = []
+        for name, path, command in (
+            ("http.server", "/large.bin", plain_server),
+            ("bare sendfile", "/", ("-m", "benchmarks.sendfile_peer", str(plain / "large.bin"))),
+            ("fastapi", large, ("-m", "benchmarks.http_peer", str(root))),
+        ):
+            if name == "fastapi" and not all(map(importlib.util.find_spec, ("fastapi", "uvicorn"))):
+                findings.append(missing("w7", name, "absent: FastAPI or uvicorn"))
+                continue
+            try:
+                peers.append((stack.enter_context(served(name, *command)), path))
+            except UNANSWERED as error:
+                findings.append(missing("w7", name, failed(error)))
         stored = root / "storage" / object_key(file.digest.value)
-        findings += _downloads(mine, static, large, size, rounds, stored)
+        findings += _downloads(mine, peers, large, size, rounds, stored)
+        rivals = [peer for peer, _ in peers if peer.name == "fastapi"]
         for each, target in zip([mine, *rivals], opened, strict=False):
-            rate = count / seconds_of(partial(_push, each, target, count))
-            findings.append(Finding("w7", f"small files put, {each.name}", rate, "files/s"))
-        looked = [(simple, "/package.json"), *((each, show) for each in rivals)]
+            what = f"small files put, {each.name}"
+            try:
+                rate = count / seconds_of(partial(_push, each, target, count))
+                findings.append(Finding("w7", what, rate, "files/s"))
+            except UNANSWERED as error:
+                findings.append(missing("w7", what, failed(error)))
+        looked = [
+            (peer, "/package.json" if peer.name == "http.server" else show)
+            for peer, _ in peers
+            if peer.name != "bare sendfile"
+        ]
         findings += _lookups(mine, looked, show, seconds)
         findings += _waiting(mine, seconds)
     return findings
@@ -145,26 +156,29 @@ def _downloads(
         stored: the object that ours sends.
     """
     samples: dict[str, list[float]] = {}
+    failures: dict[str, str] = {}
     for _ in range(rounds):
         for peer, path in peers:
-            os.utime(stored)  # it looks as if somebody had written to it
-            for again in ("first", "again"):
-                rate = _download(mine, large, size)
-                samples.setdefault(f"{again} beside {peer.name}", []).append(rate)
-            samples.setdefault(peer.name, []).append(_download(peer, path, size))
-    findings = []
-    plain = statistics.median(samples["http.server"])
-    for peer, _ in peers:
-        other = statistics.median(samples[peer.name])
-        first = statistics.median(samples[f"first beside {peer.name}"])
-        again = statistics.median(samples[f"again beside {peer.name}"])
-        least = targets.DOWNLOAD if peer.name == "http.server" else None
-        beside = f"beside {peer.name}"
+            if peer.name in failures:
+                continue
+            try:
+                os.utime(stored)  # it looks as if somebody had written to it
+                rates = [_download(mine, large, size) for _ in range(2)] + [_download(peer, path, size)]
+            except UNANSWERED as error:
+                failures[peer.name] = failed(error)
+                continue
+            for kind, rate in zip(("first", "again", "theirs"), rates, strict=True):
+                samples.setdefault(f"{kind} {peer.name}", []).append(rate / 1e6)
+    findings = [missing("w7", f"download, beside {name}", failure) for name, failure in failures.items()]
+    for name in [peer.name for peer, _ in peers if peer.name not in failures]:
+        first, again, theirs = (samples[f"{kind} {name}"] for kind in ("first", "again", "theirs"))
+        least = targets.DOWNLOAD if name == "http.server" else None
         findings += [
-            Finding("w7", f"download, {beside}", again / 1e6, "MB/s", again / other, least=least),
-            Finding("w7", f"download that is checked, {beside}", first / 1e6, "MB/s", first / other),
-            Finding("w7", f"download, {peer.name}", other / 1e6, "MB/s", other / plain),
-        ]
+            found("w7", f"download, beside {name}", again, "MB/s", ratios=beside(again, theirs), least=least),
+            found("w7", f"download that is checked, beside {name}", first, "MB/s",
+                  ratios=beside(first, theirs)),
+            found("w7", f"download, {name}", theirs, "MB/s"),
+        ]  # fmt: skip
     return findings
 
 
@@ -200,23 +214,27 @@ def _push(server: Served, package: str, count: int) -> None:
                 raise RuntimeError(f"{server.name} answered {response.status}")
         connection.close()
 
-    threads = [threading.Thread(target=send, args=(first,)) for first in range(PUSHERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(PUSHERS) as pool:
+        list(pool.map(send, range(PUSHERS)))
 
 
 def _lookups(mine: Served, peers: list[tuple[Served, str]], path: str, seconds: int) -> list[Finding]:
     """Requests a second under many connections, by wrk."""
+    what = f"GET /packages/ID, {CONNECTIONS} connections"
     if shutil.which("wrk") is None:
-        return []
-    own = _wrk(mine, path, seconds)
-    findings = [Finding("w7", f"GET /packages/ID, {CONNECTIONS} connections", own, "1/s")]
+        return [missing("w7", what, "absent: wrk")]
+    try:
+        own = _wrk(mine, path, seconds)
+    except UNANSWERED as error:
+        return [missing("w7", what, failed(error))]
+    findings = [Finding("w7", what, own, "1/s")]
     for peer, other in peers:
-        rate = _wrk(peer, other, seconds)
         what = "a file of 1 KiB" if peer.name == "http.server" else "GET /packages/ID"
-        findings.append(Finding("w7", f"{what}, {peer.name}", rate, "1/s", own / rate))
+        try:
+            rate = _wrk(peer, other, seconds)
+            findings.append(Finding("w7", f"{what}, {peer.name}", rate, "1/s", own / rate))
+        except UNANSWERED as error:
+            findings.append(missing("w7", f"{what}, {peer.name}", failed(error)))
     return findings
 
 

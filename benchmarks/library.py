@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
+import subprocess
 import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from artifactstore.errors import ArtifactStoreError
 from benchmarks import targets
 from benchmarks.datasets import tree_size
+from benchmarks.measure import CommandFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -22,13 +26,20 @@ if TYPE_CHECKING:
     from benchmarks.datasets import Dataset
 
 
+# What keeps a benchmark from a number, and is told in its place: a program, a server or a call that failed.
+FAILURES = (CommandFailedError, ArtifactStoreError, OSError, RuntimeError, subprocess.SubprocessError)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One number; the ratio is wanted to be `least` or more, `most` or less.
 
     Args:
-        value: None if what was to be measured is not installed.
+        value: the median of the samples; None if nothing was measured.
         foreign: share of one core that other processes used while the benchmark ran.
+        samples: in the unit of the value; empty if there was one alone.
+        ratios: those of which the ratio is the median.
+        failure: why nothing was measured: `absent: ...` or `failed: ...`.
     """
 
     benchmark: str
@@ -39,6 +50,43 @@ class Finding:
     least: float | None = None
     most: float | None = None
     foreign: float = 0.0
+    samples: tuple[float, ...] = ()
+    ratios: tuple[float, ...] = ()
+    failure: str | None = None
+
+
+def found(
+    benchmark: str,
+    what: str,
+    samples: Sequence[float],
+    unit: str,
+    *,
+    ratios: Sequence[float] = (),
+    least: float | None = None,
+    most: float | None = None,
+) -> Finding:
+    """The median of samples, and that of the ratios of each to what ran beside it."""
+    ratio = statistics.median(ratios) if ratios else None
+    value = statistics.median(samples)
+    return Finding(benchmark, what, value, unit, ratio, least, most, 0.0, tuple(samples), tuple(ratios))
+
+
+def missing(benchmark: str, what: str, failure: str) -> Finding:
+    """What was not measured, and why."""
+    return Finding(benchmark, what, None, "", failure=failure)
+
+
+def failed(error: Exception) -> str:
+    """The reason in one line."""
+    said = getattr(error, "stderr", None)
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    lines = (text or "").strip().splitlines() or str(error).strip().splitlines() or [type(error).__name__]
+    return f"failed: {lines[-1]}"
+
+
+def beside(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Each of ours divided by what ran beside it."""
+    return [own / other for own, other in zip(mine, theirs, strict=True)]
 
 
 def seconds_of(call: Callable[[], object]) -> float:
@@ -53,8 +101,6 @@ def replay(dataset: Dataset, directory: Path, *, rounds: int) -> list[Finding]:
 
     Both alternate in this process, so the ratio meets the same machine twice.
     """
-    import apsw
-
     import artifactstore
 
     root = directory / "replay"
@@ -69,31 +115,15 @@ def replay(dataset: Dataset, directory: Path, *, rounds: int) -> list[Finding]:
             actor="bench",
             metadata={},
         )
-        reader = apsw.Connection(str(root / "artifactstore.db"), flags=apsw.SQLITE_OPEN_READONLY)
-        rows = list(reader.execute("SELECT * FROM events ORDER BY sequence"))
-        # Triggers are left behind: the bare insert is the floor.
-        schema = [
-            sql
-            for (sql,) in reader.execute(
-                "SELECT sql FROM sqlite_schema WHERE tbl_name = 'events' AND type IN ('table', 'index')"
-                " AND sql IS NOT NULL ORDER BY type DESC"
-            )
-        ]
-        reader.close()
+        log = Log(root / "artifactstore.db")
         replayed, checked, inserted, decoded, rows_alone = [], [], [], [], []
         for number in range(rounds):
-            replayed.append(len(rows) / seconds_of(partial(rebuild_views, store)))
-            checked.append(len(rows) / seconds_of(store.replay))
-            bare = apsw.Connection(str(directory / f"bare-{number}.db"))
-            bare.execute("PRAGMA journal_mode = WAL").fetchall()
-            bare.execute("PRAGMA synchronous = FULL")
-            for statement in schema:
-                bare.execute(statement)
-            inserted.append(len(rows) / seconds_of(partial(insert, bare, rows)))
-            bare.close()
-            decoded.append(len(rows) / seconds_of(partial(decode, store)))
-            rows_alone.append(len(rows) / seconds_of(partial(copy_views, root / "artifactstore.db")))
-    ratio = statistics.median(mine / theirs for mine, theirs in zip(replayed, inserted, strict=True))
+            replayed.append(log.events / seconds_of(partial(rebuild_views, store)))
+            checked.append(log.events / seconds_of(store.replay))
+            inserted.append(log.events / log.insert(directory / f"bare-{number}.db"))
+            decoded.append(log.events / seconds_of(partial(decode, store)))
+            rows_alone.append(log.events / seconds_of(partial(copy_views, root / "artifactstore.db")))
+        log.close()
     parts = bytes_of_tables(root / "artifactstore.db")
     size = (root / "artifactstore.db").stat().st_size / files  # closed: the log of writes is in it
     return [
@@ -101,22 +131,61 @@ def replay(dataset: Dataset, directory: Path, *, rounds: int) -> list[Finding]:
             "replay", f"database for each of {files:,} files", size, "B",
             ratio=size / targets.DATABASE_BYTES, most=1.0,
         ),
-        Finding("replay", f"bare executemany of {len(rows):,} events", statistics.median(inserted), "rows/s"),
-        Finding(
-            "replay", f"replay of {len(rows):,} events", statistics.median(replayed), "events/s",
-            ratio=ratio, least=targets.REPLAY,
+        found("replay", f"bare executemany of {log.events:,} events", inserted, "rows/s"),
+        found(
+            "replay", f"replay of {log.events:,} events", replayed, "events/s",
+            ratios=beside(replayed, inserted), least=targets.REPLAY,
         ),
-        Finding(
-            "replay", "the same with both fingerprints", statistics.median(checked), "events/s",
-            ratio=statistics.median(mine / theirs for mine, theirs in zip(checked, inserted, strict=True)),
+        found(
+            "replay", "the same with both fingerprints", checked, "events/s",
+            ratios=beside(checked, inserted),
         ),
-        Finding("replay", "of it: reading and decoding the events", statistics.median(decoded), "events/s"),
-        Finding(
-            "replay", "of it: SQLite copying the rows of the views, indexes last",
-            statistics.median(rows_alone), "events/s",
-        ),
+        found("replay", "of it: reading and decoding the events", decoded, "events/s"),
+        found("replay", "of it: SQLite copying the rows of the views, indexes last", rows_alone, "events/s"),
         *(Finding("replay", f"of a file's bytes: {name}", part / files, "B") for name, part in parts),
     ]  # fmt: skip
+
+
+class Log:
+    """The events of a database, read beside the store, to be put into bare tables."""
+
+    BATCH = 10_000  # rows in memory at once
+
+    def __init__(self, database: Path) -> None:
+        import apsw
+
+        self._reader = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
+        ((self.events,),) = self._reader.execute("SELECT count(*) FROM events")
+        # Triggers are left behind: the bare insert is the floor.
+        self._schema = [
+            sql
+            for (sql,) in self._reader.execute(
+                "SELECT sql FROM sqlite_schema WHERE tbl_name = 'events' AND type IN ('table', 'index')"
+                " AND sql IS NOT NULL ORDER BY type DESC"
+            )
+        ]
+
+    def insert(self, target: Path) -> float:
+        """Seconds of a bare `executemany` of all events in one durable transaction, reading not counted."""
+        import apsw
+
+        bare = apsw.Connection(str(target))
+        bare.execute("PRAGMA journal_mode = WAL").fetchall()
+        bare.execute("PRAGMA synchronous = FULL")
+        for statement in self._schema:
+            bare.execute(statement)
+        rows = self._reader.execute("SELECT * FROM events ORDER BY sequence")
+        bare.execute("BEGIN IMMEDIATE")
+        seconds = 0.0
+        while batch := list(itertools.islice(rows, self.BATCH)):
+            seconds += seconds_of(partial(insert, bare, batch))
+        seconds += seconds_of(partial(bare.execute, "COMMIT"))
+        bare.close()
+        return seconds
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._reader.close()
 
 
 def rebuild_views(store: artifactstore.Store) -> None:

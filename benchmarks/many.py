@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from benchmarks import targets
 from benchmarks.filling import DAY, PRODUCERS, SUBJECTS, Calendar, fill
-from benchmarks.library import Finding, rebuild_views, seconds_of
+from benchmarks.library import Finding, Log, beside, found, rebuild_views, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from artifactstore import Store
@@ -22,6 +22,9 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PAGE = 50  # packages a list call returns
 ENOUGH = 50  # packages that expire together, from which on the cost of each is compared
 LOOKUPS = 300  # calls of which the median counts
+SERIES = 5  # parts of them, whose medians show how far it can be trusted
+REPLAYS = 3  # of each size
+WARM = 30  # calls before them that do not count
 SAID = {"name": "n", "producer": "p", "subject": "s", "retention_class": "raw-evidence", "actor": "bench"}
 
 
@@ -35,16 +38,21 @@ class Findings(list[Finding]):
         """A number that may grow."""
         self.append(Finding("w5", f"{what}, {size:,} packages", value, unit))
 
-    def flat(self, what: str, size: int, value: float, unit: str, *, rate: bool = False) -> None:
+    def flat(
+        self, what: str, size: int, value: float | list[float], unit: str, *, rate: bool = False
+    ) -> None:
         """A number that should stay.
 
         Args:
+            value: if it is several samples, their median counts.
             rate: more is better.
         """
-        first = self._first.setdefault(what, value)
-        ratio = first / value if rate else value / first
-        most = None if value is first else targets.FLAT
-        self.append(Finding("w5", f"{what}, {size:,} packages", value, unit, ratio, most=most))
+        samples = value if isinstance(value, list) else [value]
+        known = what in self._first
+        first = self._first.setdefault(what, statistics.median(samples))
+        ratios = [first / sample if rate else sample / first for sample in samples]
+        most = targets.FLAT if known else None
+        self.append(found("w5", f"{what}, {size:,} packages", samples, unit, ratios=ratios, most=most))
 
     def expired(self, what: str, size: int, seconds: float, count: int) -> None:
         """What deletion cost for each package that had expired: it should not depend on the others."""
@@ -65,16 +73,18 @@ def w5(directory: Path, *, limit: int) -> list[Finding]:
     findings = Findings()
     filled = 0
     root = directory / "objects"
+    sizes = [size for size in SIZES if size <= limit] or [limit]
+    with Store.open(directory / "warm.db", directory / "warm", clock=clock) as store:
+        fill(store, clock, 0, sizes[0])  # else the first size would pay for the start of this process
     with Store.open(directory / "many.db", root, clock=clock) as store:
-        for size in [size for size in SIZES if size <= limit] or [limit]:
+        for size in sizes:
             rate = (size - filled) / fill(store, clock, filled, size)
-            findings.add("append in batches of 1,000", size, rate, "packages/s")
+            findings.flat("append in batches of 1,000", size, rate, "packages/s", rate=True)
             filled = size
             appends(store, findings, size)
             look_ups(store, findings, size)
             findings.flat("database", size, database_bytes(store) / size, "B/package")
-            events = store.newest_sequence()
-            findings.add("replay", size, events / seconds_of(partial(rebuild_views, store)), "events/s")
+            findings += replays(store, directory, size)
             findings.flat("fsck", size, seconds_of(store.fsck) / size * 1e6, "us each")
             clock.now += 2 * DAY
             expire(store, findings, "1%", size)
@@ -86,8 +96,33 @@ def w5(directory: Path, *, limit: int) -> list[Finding]:
 
 def appends(store: Store, findings: Findings, size: int) -> None:
     """Durable commits of one event each."""
-    seconds = [seconds_of(lambda: store.create_package(**SAID)) for _ in range(LOOKUPS)]
-    findings.flat("create_package, durable", size, 1 / statistics.median(seconds), "commits/s", rate=True)
+    seconds = p50([partial(store.create_package, **SAID)] * LOOKUPS)
+    findings.flat("create_package, durable", size, [1 / each for each in seconds], "commits/s", rate=True)
+
+
+def p50(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Median seconds of each part of some calls, after a few that do not count."""
+    for call in calls[:WARM]:
+        call()
+    seconds = [seconds_of(call) for call in calls]
+    return [statistics.median(seconds[number::SERIES]) for number in range(SERIES)]
+
+
+def replays(store: Store, directory: Path, size: int) -> list[Finding]:
+    """Replay and a bare insert of the same events, in turns."""
+    log = Log(directory / "many.db")
+    replayed, inserted = [], []
+    for number in range(REPLAYS):
+        replayed.append(log.events / seconds_of(partial(rebuild_views, store)))
+        bare = directory / f"bare-{size}-{number}.db"
+        inserted.append(log.events / log.insert(bare))
+        bare.unlink()
+    log.close()
+    ratios = beside(replayed, inserted)
+    return [
+        found("w5", f"replay, {size:,} packages", replayed, "events/s", ratios=ratios, least=targets.REPLAY),
+        found("w5", f"bare executemany of as many events, {size:,} packages", inserted, "rows/s"),
+    ]
 
 
 def look_ups(store: Store, findings: Findings, size: int) -> None:
@@ -125,7 +160,7 @@ def look_ups(store: Store, findings: Findings, size: int) -> None:
         "events after a sequence": [partial(store.events, after=number, limit=PAGE) for number in numbers],
     }
     for what, series in calls.items():
-        findings.flat(what, size, statistics.median(seconds_of(call) for call in series) * 1e6, "us p50")
+        findings.flat(what, size, [seconds * 1e6 for seconds in p50(series)], "us p50")
 
 
 def expire(store: Store, findings: Findings, what: str, size: int) -> None:
@@ -139,10 +174,10 @@ def expire(store: Store, findings: Findings, what: str, size: int) -> None:
 
 def orphans(store: Store, root: Path) -> Finding:
     """The comparison of all objects with the log, beside a listing of them."""
-    listed = statistics.median(seconds_of(partial(listing, root)) for _ in range(3))
-    seconds = statistics.median(seconds_of(partial(store.orphans, actor="bench")) for _ in range(3))
+    listed = [seconds_of(partial(listing, root)) for _ in range(3)]
+    seconds = [seconds_of(partial(store.orphans, actor="bench")) for _ in range(3)]
     what = f"orphans among {listing(root):,} objects, beside listing them"
-    return Finding("w5", what, seconds, "s", seconds / listed, most=targets.ORPHANS)
+    return found("w5", what, seconds, "s", ratios=beside(seconds, listed), most=targets.ORPHANS)
 
 
 def listing(root: Path) -> int:

@@ -19,7 +19,7 @@ from benchmarks.datasets import files_below
 from benchmarks.machine import NOISY, busy_seconds, sync
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 TIME_LIMIT = 1800.0  # seconds after which a command is killed and counts as failed
 READ_SIZE = 1024 * 1024  # bytes
@@ -173,6 +173,20 @@ def traced(commands: Sequence[Command], place: Path) -> dict[str, int]:
                 case [count, name] if name in SYNCS:
                     counted[name] = counted.get(name, 0) + int(count)
     return counted
+
+
+def foreign_share(call: Callable[[], object]) -> float:
+    """Make a call; the share of one core that others used meanwhile."""
+    begin, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
+    call()
+    foreign = busy_seconds() - busy - (own_seconds() - own)
+    return max(0.0, foreign) / max(time.perf_counter() - begin, 0.001)
+
+
+def own_seconds() -> float:
+    """User CPU of this process and of the children that it waited for."""
+    times = os.times()
+    return times.user + times.children_user
 
 
 def disk_usage(directory: Path) -> int:

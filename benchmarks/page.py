@@ -10,11 +10,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import targets
+from benchmarks import extrapolation, targets
 from benchmarks.charts import chart
+from benchmarks.judging import DISTURBED, Row, judged
 from benchmarks.machine import NOISY
 from benchmarks.peers.catalogue import OURS, PEERS
-from benchmarks.report import machine_line, number
+from benchmarks.report import NOT_KNOWN, UNTOLD, machine_line, number, spread
 from benchmarks.suite import WORKS
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -23,45 +24,80 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "benchmarks.md"
 SCALE_PAGE = DOCS / "scale.md"
 CHARTS = DOCS / "charts"
-DISTURBED = "disturbed"
-STEADY = ("us p50", "B", "MiB", "ms")  # of scale.json, what a busy machine does not change much
+LARGE_TREE = 20_000  # files of a real tree
 ORDER = {peer.name: number for number, peer in enumerate((OURS, *PEERS))}
 
 
 def rendered(page: str, document: dict[str, Any]) -> str:
     """The page with its generated parts written anew; each stands between two comments."""
+    results, library = document["results"], document["library"]
+    untold = UNTOLD | ({"machine": machine_line(document["machine"])} if document["machine"] else {})
+    results = [{"measured": untold} | line for line in results]
+    library = [{"measured": untold} | item for item in library]
+    told = judged(results, library)
     parts = {
-        "machine": machine_line(document["machine"]),
-        "targets": targets_table(document),
-        "calls": findings_table(document["library"]),
-        "peers": versions_table(document["results"]),
-    } | {name: set_table(name, document["results"]) for name in WORKS}
+        "machine": machines([*results, *library]),
+        "targets": targets_table(told),
+        "limits": limits_table(told),
+        "calls": findings_table(library),
+        "peers": versions_table(results),
+    } | {name: set_table(name, results) for name in WORKS}
     return filled(page, parts)
 
 
-def rendered_scale(page: str, document: dict[str, Any]) -> str:
-    """The page about scale, likewise. A median of many short calls stands also where others were busy."""
-    foreign = document["foreign"]
-    cells: dict[str, dict[str, str]] = {}
-    for item in document["library"]:
-        what, _, size = item["what"].rpartition(", ")
-        steady = item["unit"] in STEADY or foreign <= NOISY
-        if what:
-            shown = f"{item['value']:,.0f} {item['unit']}" if steady else DISTURBED
-            cells.setdefault(what, {})[size] = shown
-    sizes = list(dict.fromkeys(size for row in cells.values() for size in row))
-    rows = [(what, *(row.get(size, "") for size in sizes)) for what, row in cells.items()]
-    machine = f"{machine_line(document['machine'])}; others used {foreign:.0%} of a core meanwhile"
-    return filled(page, {"scale": f"{machine}\n\n{table(('what', *sizes), rows)}"})
+def rendered_scale(page: str, document: dict[str, Any], results: dict[str, Any]) -> str:
+    """The page about scale, likewise."""
+    parts = {name: table(*each) for name, each in extrapolation.tables(document, results).items()}
+    measured = origin({"measured": UNTOLD} | document["library"][0])
+    said = f"{machine_line(document['machine'])}\n\nCommit: {measured}."
+    return filled(page, parts | {"scale": f"{said}\n\n{parts['scale']}"})
 
 
 def filled(page: str, parts: dict[str, str]) -> str:
-    """The page with the text between the comment of each part and the end of it replaced."""
+    """The page with the text between the comment of each part and the end of it replaced.
+
+    Raises:
+        ValueError: the page has no place for a part.
+    """
     for name, text in parts.items():
         begin, end = f"<!-- {name} -->", "<!-- end -->"
         pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
-        page = pattern.sub(lambda _: f"{begin}\n{text}\n{end}", page)  # noqa: B023 - called at once
+        page, count = pattern.subn(lambda _: f"{begin}\n{text}\n{end}", page)  # noqa: B023 - called at once
+        if count != 1:
+            raise ValueError(f"`{begin}` to `{end}` stands {count} times on the page, not once")
     return page
+
+
+def machines(items: list[dict[str, Any]]) -> str:
+    """Each machine on which something was measured, and what."""
+    sets: dict[str, dict[str, None]] = {}
+    for item in items:
+        sets.setdefault(item["measured"]["machine"], {})[item.get("set") or item["benchmark"]] = None
+    if len(sets) == 1:
+        return next(iter(sets))
+    return "\n".join(f"- {machine} ({', '.join(names)})" for machine, names in sets.items())
+
+
+def origin(item: dict[str, Any]) -> str:
+    """Commit and day of one line."""
+    measured = item["measured"]
+    if measured["commit"] is None and measured["date"] is None:
+        return NOT_KNOWN
+    return f"{measured['commit'] or NOT_KNOWN} of {measured['date']}"
+
+
+def with_origin(headings: tuple[str, ...], rows: list[tuple[str, ...]], items: list[dict[str, Any]]) -> str:
+    """A table under the commit and day of its lines; each has its own where they differ."""
+    if not rows:
+        return "Not measured."
+    if len({item["measured"]["commit"] for item in items}) > 1:
+        said = "**These lines are from different commits of the program.**"
+        headings = (*headings, "commit")
+        rows = [(*row, origin(item)) for row, item in zip(rows, items, strict=True)]
+    else:
+        days = sorted({item["measured"]["date"] or NOT_KNOWN for item in items})
+        said = f"Commit {items[0]['measured']['commit'] or NOT_KNOWN}, measured on: {', '.join(days)}."
+    return f"{said}\n\n{table(headings, rows)}"
 
 
 def charts(document: dict[str, Any]) -> dict[str, str]:
@@ -99,8 +135,9 @@ def table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def set_table(name: str, results: list[dict[str, Any]]) -> str:
     """All lines of a set."""
-    rows = []
-    for line in lines_of(name, results):
+    rows: list[tuple[str, ...]] = []
+    lines = lines_of(name, results)
+    for line in lines:
         summary, start = line["summary"], (line["work"], line["peer"], line["promise"])
         if summary is None:
             rows.append((*start, line["failure"].partition(":")[0], "", "", "", "", ""))
@@ -111,7 +148,7 @@ def set_table(name: str, results: list[dict[str, Any]]) -> str:
             else (
                 f"{summary['median']:.2f}",
                 f"{summary['fastest']:.2f} to {summary['slowest']:.2f}",
-                "" if summary["ratio"] is None else f"{summary['ratio']:.2f}",
+                "" if summary["ratio"] is None else spread(summary["ratio"], summary.get("ratios")),
             )
         )
         syncs = line["syncs"]
@@ -119,64 +156,87 @@ def set_table(name: str, results: list[dict[str, Any]]) -> str:
             "" if syncs is None else ", ".join(f"{n} {call}" for call, n in sorted(syncs.items())) or "none"
         )
         disk = "" if line["disk"] is None else f"{line['disk'] / 2**20:,.0f}"
-        rows.append((*start, *shown, disk, f"{summary['peak'] / 2**20:.0f}", counted))
+        rows.append((*start, *shown, disk, peak(line), counted))
     headings = (
         "work",
         "program",
         "promise",
         "median s",
         "fastest to slowest",
-        "ours/its",
+        "ours/its (pairs)",
         "disk MiB",
         "peak MiB",
+        "syncs",
     )
-    return table((*headings, "syncs"), rows) if rows else "Not measured."
+    return f"{with_origin(headings, rows, lines)}\n\n{data_line(name, lines)}"
 
 
-def targets_table(document: dict[str, Any]) -> str:
-    """Each target beside what was measured."""
-    measured = {(line["set"], line["work"], line["peer"]): line for line in document["results"]}
-    rows = []
-    for (name, work, peer), most in targets.PEERS.items():
-        line = measured.get((name, work, peer))
-        summary = line and line["summary"]
-        if not summary or summary["ratio"] is None:
-            verdict = ("", "not measured")
-        elif summary["noisy"]:
-            verdict = ("", DISTURBED)
-        else:
-            verdict = (f"{summary['ratio']:.2f}", "met" if summary["ratio"] <= most else "MISSED")
-        rows.append((f"{name} {work}", f"{peer}", f"at most {most:g}", *verdict))
-    peaks = [
-        line["summary"]["peak"]
-        for line in document["results"]
-        if line["peer"] == OURS.name and line["summary"]
+def data_line(name: str, lines: list[dict[str, Any]]) -> str:
+    """What was pushed."""
+    files, size = (lines[0].get("files"), lines[0].get("bytes")) if lines else (None, None)
+    if not files or not size:
+        return f"Files and bytes: {NOT_KNOWN}."
+    fewer = f", fewer than the {LARGE_TREE:,} wanted" if name == "w3" and files < LARGE_TREE else ""
+    return f"{files:,} file{'s' * (files > 1)}, {size / 1e6:,.0f} MB{fewer}."
+
+
+def peak(line: dict[str, Any]) -> str:
+    """The largest memory of a line; a process starts as a copy of the one that measures, which hides less."""
+    mebibytes, floor = line["summary"]["peak"], line.get("floor")
+    return f"{'at most ' * (floor is None or mebibytes <= floor)}{mebibytes / 2**20:.0f}"
+
+
+def targets_table(rows: list[Row]) -> str:
+    """Each target with its ratio and its limit."""
+    cells = [
+        (
+            row.work,
+            row.beside,
+            row.target,
+            row.ratio,
+            row.limit or ("no limit measured" if row.missed else ""),
+            row.verdict,
+        )
+        for row in rows
     ]
-    if peaks:
-        met = "met" if max(peaks) <= targets.MEMORY else "MISSED"
-        rows.append(("peak memory, any set", "", "at most 128 MiB", f"{max(peaks) / 2**20:.0f} MiB", met))
-    for item in document["library"]:
-        for bound, word, worse in (("most", "at most", 1), ("least", "at least", -1)):
-            if item[bound] is not None and item["ratio"] is not None:
-                quiet = item["foreign"] <= NOISY
-                met = "met" if worse * item["ratio"] <= worse * item[bound] else "MISSED"
-                shown = (f"{item['ratio']:.2f}", met) if quiet else ("", DISTURBED)
-                rows.append((item["what"], item["benchmark"], f"{word} {item[bound]:.2g}", *shown))
-    return table(("work", "beside", "target", "ratio", ""), rows)
+    return table(("work", "beside", "target", "ratio (pairs)", "floor", ""), cells)
+
+
+def limits_table(rows: list[Row]) -> str:
+    """For each work that misses a target: what its floor is, if the suite measures one."""
+    missed: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.missed:
+            missed.setdefault(row.key, []).append(row)
+    cells = []
+    for key, those in missed.items():
+        limit = targets.LIMITS.get(key)
+        measured = any(row.limit for row in those)
+        work = ", ".join(dict.fromkeys(row.work for row in those))
+        cells.append((work, limit.words if limit and measured else "no limit measured"))
+    return table(("work", "its floor"), cells) if cells else "Every target that was measured is met."
 
 
 def findings_table(library: list[dict[str, Any]]) -> str:
     """What was measured inside the process."""
-    rows = [
-        (
-            item["benchmark"],
-            item["what"],
-            f"{number(item['value'])} {item['unit']}".lstrip() if item["foreign"] <= NOISY else DISTURBED,
-            "" if item["ratio"] is None or item["foreign"] > NOISY else f"{item['ratio']:.2f}",
+    rows: list[tuple[str, ...]] = []
+    for item in library:
+        start = (item["benchmark"], item["what"])
+        if item["value"] is None:
+            rows.append((*start, item.get("failure") or item["unit"], "", "", ""))
+            continue
+        if item["foreign"] > NOISY:
+            rows.append((*start, DISTURBED, "", "", ""))
+            continue
+        samples = item.get("samples")
+        spread_of = (
+            f"{number(min(samples))} to {number(max(samples))}" if samples and len(samples) > 1 else ""
         )
-        for item in library
-    ]
-    return table(("set", "what", "median", "ratio"), rows) if rows else "Not measured."
+        runs = NOT_KNOWN if samples is None else str(len(samples) or 1)
+        ratio = "" if item["ratio"] is None else spread(item["ratio"], item.get("ratios"))
+        rows.append((*start, f"{number(item['value'])} {item['unit']}".rstrip(), spread_of, runs, ratio))
+    headings = ("set", "what", "value: the median, if there are several", "smallest to largest", "samples")
+    return with_origin((*headings, "ratio (pairs)"), rows, library)
 
 
 def versions_table(results: list[dict[str, Any]]) -> str:
@@ -190,7 +250,8 @@ def main() -> None:
     document = json.loads(RESULTS.read_text(encoding="utf-8"))
     PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), document), encoding="utf-8")
     scale = json.loads(SCALE.read_text(encoding="utf-8"))
-    SCALE_PAGE.write_text(rendered_scale(SCALE_PAGE.read_text(encoding="utf-8"), scale), encoding="utf-8")
+    about_scale = rendered_scale(SCALE_PAGE.read_text(encoding="utf-8"), scale, document)
+    SCALE_PAGE.write_text(about_scale, encoding="utf-8")
     CHARTS.mkdir(exist_ok=True)
     for name, text in charts(document).items():
         (CHARTS / name).write_text(text, encoding="utf-8")

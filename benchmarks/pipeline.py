@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import statistics
 import threading
 import time
 import uuid
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from artifactstore.objects.durability import dirty_kib
 from benchmarks import targets
-from benchmarks.library import Finding, seconds_of
+from benchmarks.library import beside, found, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from artifactstore.objects.durability import FileSystem
     from artifactstore.objects.local import LocalBackend
     from benchmarks.datasets import Dataset
+    from benchmarks.library import Finding
 
 BATCHES = (1, 3, 10, 32, 100, 1000)  # new files of one publication
 FILE_SIZE = 4096  # bytes
@@ -44,10 +44,9 @@ def barrier(directory: Path, *, rounds: int) -> list[Finding]:
                     for samples, way in ((whole, True), (each, False)):
                         if busy:
                             wait_for_backlog()
-                        samples.append(publication(backend, count, whole=way))
-                ratio = statistics.median(whole) / statistics.median(each)
+                        samples.append(publication(backend, count, whole=way) * 1000)  # [s] -> [ms]
                 what = f"{count} new files, {'busy' if busy else 'quiet'} disk: syncfs / fsync of each"
-                findings.append(Finding("barrier", what, statistics.median(whole) * 1000, "ms", ratio))
+                findings.append(found("barrier", what, whole, "ms", ratios=beside(whole, each)))
     backend.close()
     return findings
 
@@ -126,7 +125,6 @@ def log_share(dataset: Dataset, directory: Path, *, rounds: int) -> list[Finding
                     transaction.record(packages.ingested(package_id, entries, len(entries), "local", None))  # noqa: B023
 
             records.append(seconds_of(record))
-    share = statistics.median(records) / statistics.median(pushes)
-    return [
-        Finding("log share", "encoding, log and views of W1's push", share, "", share, most=targets.LOG_SHARE)
-    ]
+    shares = beside(records, pushes)
+    what = "encoding, log and views of W1's push"
+    return [found("log share", what, shares, "", ratios=shares, most=targets.LOG_SHARE)]

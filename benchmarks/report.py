@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import targets
 from benchmarks.peers.catalogue import OURS
-from benchmarks.suite import Line, Summary, operation, summarize
+from benchmarks.suite import Line, Summary, our_seconds, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.library import Finding
+    from benchmarks.measure import Sample
 
 HEADINGS = (
     *("set", "work", "peer", "promise", "median s", "min-max s", "ours/peer", "target", "disk MiB"),
@@ -22,21 +23,24 @@ HEADINGS = (
 )
 
 
+NOT_KNOWN = "not known"
+# What a line is told with that was measured before lines were: nothing.
+UNTOLD = {"commit": None, "date": None, "machine": NOT_KNOWN}
+
+
 def machine_line(machine: Mapping[str, str | int]) -> str:
     """The machine in one line."""
+    said = {"processor": f"processor {NOT_KNOWN}", "disk": f"disk {NOT_KNOWN}"} | dict(machine)
     return (
-        f"machine: {machine['cores']} cores {machine['architecture']}, {machine['memory_gib']} GiB,"
-        f" Linux {machine['kernel']}, {machine['file_system']}, Python {machine['python']}"
+        f"machine: {said['cores']} cores {said['architecture']}, {said['processor']},"
+        f" {said['memory_gib']} GiB, {said['file_system']} on {said['disk']},"
+        f" Linux {said['kernel']}, Python {said['python']}"
     )
 
 
-def table(lines: Sequence[Line], floor: int) -> str:
-    """The lines, aligned, with the failures below.
-
-    Args:
-        floor: bytes of memory below which a peak says nothing.
-    """
-    rows = [HEADINGS, *(row(line, floor) for line in lines)]
+def table(lines: Sequence[Line]) -> str:
+    """The lines, aligned, with the failures below."""
+    rows = [HEADINGS, *(row(line) for line in lines)]
     widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEADINGS))]
     text = [
         "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
@@ -53,7 +57,7 @@ def versions(lines: Sequence[Line]) -> str:
     return "\n".join({f"{line.peer}: {line.version}": None for line in lines if line.version})
 
 
-def row(line: Line, floor: int) -> tuple[str, ...]:
+def row(line: Line) -> tuple[str, ...]:
     """The cells of one line."""
     start = (line.set, line.work, line.peer)
     summary = summarize(line)
@@ -61,13 +65,13 @@ def row(line: Line, floor: int) -> tuple[str, ...]:
         reason = line.failure or "no run"
         return (*start, reason.partition(":")[0], *("-",) * (len(HEADINGS) - len(start) - 1))
     mark = "*" if summary.noisy else ""
-    peak = f"{summary.peak / 1024**2:.0f}" if summary.peak > floor else f"<={floor / 1024**2:.0f}"
+    peak = f"{'<=' if summary.peak <= line.floor else ''}{summary.peak / 1024**2:.0f}"
     return (
         *start,
         line.promise.text,
         f"{summary.median:.3f}{mark}",
         f"{summary.fastest:.3f}-{summary.slowest:.3f}",
-        "" if summary.ratio is None else f"{summary.ratio:.2f}",
+        "" if summary.ratio is None else spread(summary.ratio, summary.ratios),
         verdict(line, summary),
         "" if line.disk is None else f"{line.disk / 1024**2:.0f}",
         peak,
@@ -89,14 +93,29 @@ def verdict(line: Line, summary: Summary) -> str:
     target = targets.PEERS.get((line.set, line.work, line.peer))
     if target is None or summary.ratio is None:
         return ""
-    return f"<={target} {'met' if summary.ratio <= target else 'MISSED'}"
+    return f"<={target} {targets.verdict(summary.ratio, summary.ratios, most=target)}"
+
+
+def spread(ratio: float, ratios: Sequence[float] | None) -> str:
+    """A ratio with the smallest and the largest of those of which it is the median.
+
+    Args:
+        ratios: None if they were not kept.
+    """
+    if not ratios:
+        return f"{ratio:.2f}"
+    return (
+        f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else f"{ratio:.2f} (one)"
+    )
 
 
 def findings_table(findings: Sequence[Finding]) -> str:
     """What the library's own benchmarks found."""
     width = max(len(item.what) for item in findings)
     lines = (
-        f"{each.benchmark:9} {each.what:{width}} {number(each.value):>12} {each.unit:9} {wanted(each)}"
+        f"{each.benchmark:9} {each.what:{width}} {each.failure}"
+        if each.failure
+        else f"{each.benchmark:9} {each.what:{width}} {number(each.value):>12} {each.unit:9} {wanted(each)}"
         for each in findings
     )
     return "\n".join(line.rstrip() for line in lines)
@@ -104,46 +123,65 @@ def findings_table(findings: Sequence[Finding]) -> str:
 
 def number(value: float | None) -> str:
     """The number of a finding; empty if there is none."""
-    return "" if value is None else f"{value:,.1f}"
+    return "" if value is None else f"{value:,.1f}" if abs(value) >= 1 else f"{value:.2g}"
 
 
 def wanted(finding: Finding) -> str:
     """Ratio, target and whether it is met, as far as there are any."""
     if finding.ratio is None:
         return ""
-    text = f"ratio {finding.ratio:.2f}"
-    if finding.least is not None:
-        text += f"  >={finding.least} {'met' if finding.ratio >= finding.least else 'MISSED'}"
-    if finding.most is not None:
-        text += f"  <={finding.most} {'met' if finding.ratio <= finding.most else 'MISSED'}"
+    text = f"ratio {spread(finding.ratio, finding.ratios)}"
+    for sign, bound in ((">=", finding.least), ("<=", finding.most)):
+        if bound is not None:
+            judged = targets.verdict(finding.ratio, finding.ratios, least=finding.least, most=finding.most)
+            text += f"  {sign}{bound:.2g} {judged}"
     return text
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """A document in which the lines of a new run take the place of the same ones of an old run."""
+    """A document in which what a new run measured takes the place of the same of an old run.
+
+    What is kept keeps its commit, day and machine.
+    """
 
     def key(line: Mapping[str, Any]) -> tuple[str, str, str]:
         return line["set"], line["work"], line["peer"]
 
-    lines = {key(line): line for line in [*old["results"], *new["results"]]}
-    benchmarks = {item["benchmark"] for item in new["library"]}
-    kept = [item for item in old["library"] if item["benchmark"] not in benchmarks]
+    untold = UNTOLD | ({"machine": machine_line(old["machine"])} if old.get("machine") else {})
+    results = [{"measured": untold} | line for line in old["results"]]
+    library = [{"measured": untold} | item for item in old["library"]]
+    lines = {key(line): line for line in [*results, *new["results"]]}
+    again = {item["benchmark"] for item in new["library"]} | {line["set"] for line in new["results"]}
+    kept = [item for item in library if item["benchmark"] not in again]
     return {**new, "results": list(lines.values()), "library": kept + new["library"]}
 
 
 def save(path: Path | None, new: Mapping[str, Any]) -> None:
-    """Write a document over those lines of a file that it has too."""
+    """Write a document over those lines of a file that it has too; the file is whole at any time."""
     if path is None:
         return
     if path.exists():
         new = merged(json.loads(path.read_text(encoding="utf-8")), new)
-    path.write_text(json.dumps(new, indent=2) + "\n", encoding="utf-8")
+    partial = path.with_name(f"{path.name}.new")
+    partial.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def document(
-    machine: Mapping[str, Any], lines: Sequence[Line], findings: Sequence[Finding]
+    machine: Mapping[str, Any],
+    lines: Sequence[Line],
+    findings: Sequence[Finding],
+    *,
+    commit: str | None = None,
+    date: str | None = None,
 ) -> dict[str, Any]:
-    """Everything, with each sample, as one JSON document."""
+    """Everything, with each sample, as one JSON document.
+
+    Args:
+        commit: of the program that was measured, as far as it is known.
+        date: on which the run began.
+    """
+    measured = {"commit": commit, "date": date, "machine": machine_line(machine) if machine else NOT_KNOWN}
     results = []
     for line in lines:
         summary = summarize(line)
@@ -154,21 +192,32 @@ def document(
                 "peer": line.peer,
                 "version": line.version,
                 "promise": line.promise.text,
-                "operation": operation(line.work),
                 "failure": line.failure,
-                "target": targets.PEERS.get((line.set, line.work, line.peer)),
+                "files": line.files,
+                "bytes": line.bytes,
                 "disk": line.disk,
                 "syncs": line.syncs,
+                "floor": line.floor,
                 "summary": dataclasses.asdict(summary) if summary else None,
-                "samples": [
-                    {name: round(value, 4) for name, value in dataclasses.asdict(sample).items()}
-                    | {"seconds": round(line.seconds(sample), 4)}
-                    for sample in line.samples
+                "samples": [sample_of(sample, line.seconds(sample)) for sample in line.samples],
+                "pairs": [
+                    {
+                        "ours": sample_of(mine, our_seconds(line, mine)),
+                        "its": sample_of(theirs, line.seconds(theirs)),
+                    }
+                    for mine, theirs in line.pairs
                 ],
+                "measured": measured,
             }
         )
     return {
         "machine": dict(machine),
         "results": results,
-        "library": [dataclasses.asdict(item) for item in findings],
+        "library": [dataclasses.asdict(item) | {"measured": measured} for item in findings],
     }
+
+
+def sample_of(sample: Sample, seconds: float) -> dict[str, float]:
+    """A sample, with its seconds until durable."""
+    values = dataclasses.asdict(sample) | {"seconds": seconds}
+    return {name: round(value, 6) for name, value in values.items()}

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -15,14 +14,18 @@ from typing import TYPE_CHECKING
 
 import benchmarks.targets as target
 from benchmarks.datasets import LargeFile, SmallFiles, tree_size
-from benchmarks.library import Finding
-from benchmarks.measure import Command, adopt_orphans, reap, run_one, warm
+from benchmarks.library import FAILURES, Finding, beside, failed, found, missing
+from benchmarks.measure import Command, CommandFailedError, adopt_orphans, reap, run_one, warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPT = PROJECT / "tests/s3/servers/seaweedfs"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+WEED = (
+    Path(os.environ.get("SEAWEEDFS_VENV") or CACHE / "artifactstore/seaweedfs") / "bin/weed"
+)  # as the script
 BOTO3 = PROJECT / "var/peers/bin/python"  # has boto3, if it was installed for this
 ATTEMPTS = 16  # requests at once with small objects, of each that can be told
 PARTS = 3  # parts at once of a large one
@@ -54,13 +57,15 @@ def served(directory: Path) -> Iterator[Server]:
     environment |= {"SEAWEEDFS_DIR": str(directory), "AWS_EC2_METADATA_DISABLED": "true"}
     adopt_orphans()
     started = subprocess.run(
-        ["bash", str(SCRIPT), "start"], env=environment, capture_output=True, text=True, check=True
+        ["bash", str(SCRIPT), "start"], env=environment, capture_output=True, text=True, check=False
     )
+    if started.returncode:
+        raise CommandFailedError((started.stderr.strip().splitlines() or ["SeaweedFS did not start"])[-1])
     environment |= dict(re.findall(r"^export (\w+)='(.*)'$", started.stdout, re.MULTILINE))
     try:
         yield Server(environment)
     finally:
-        subprocess.run(["bash", str(SCRIPT), "stop"], env=environment, check=True)
+        subprocess.run(["bash", str(SCRIPT), "stop"], env=environment, check=False)
         reap()
 
 
@@ -206,15 +211,20 @@ PEERS: tuple[type[Rclone | S3cmd | Boto3], ...] = (Rclone, Boto3, S3cmd)
 
 @dataclass
 class Trips:
-    """Seconds of each round, there and back, and the largest memory in bytes."""
+    """Seconds of each round, there and back, the largest memory in bytes, and why there are no more."""
 
     up: list[float] = field(default_factory=list)
     down: list[float] = field(default_factory=list)
     peak: int = 0
+    failure: str = ""
 
 
 def w6(directory: Path, *, rounds: int, quick: bool) -> list[Finding]:
     """Many small objects, and a large one, there and back."""
+    if "SEAWEEDFS_WEED" not in os.environ and not (shutil.which("weed") or WEED.exists()):
+        return [
+            missing("w6", "all of it", f"absent: SeaweedFS; `bash {SCRIPT.relative_to(PROJECT)} install`")
+        ]
     small = SmallFiles(directory / "small", *((200, 4) if quick else (2_000, 40)))
     large = LargeFile(directory / "large", size=(128 if quick else 2048) * MIB)
     findings: list[Finding] = []
@@ -243,39 +253,48 @@ def _round(source: Path, place: Path, trips: dict[str, Trips]) -> None:
         (place / "warm").mkdir()
         run_one(Ours(server, place / "warm").up(first.root), place / "warm")
         for kind in (Ours, *PEERS):
-            if not kind.installed():
+            told = trips.setdefault(kind.name, Trips())
+            if not told.failure and not kind.installed():
+                told.failure = "absent"
+            if told.failure:
                 continue
             own = place / kind.name
             own.mkdir()
-            program = kind(server, own)
-            back = own / "back"
-            back.mkdir()
-            told = trips.setdefault(kind.name, Trips())
-            warm(source)
-            seconds, usage = run_one(program.up(source), own)
-            told.up.append(seconds)
-            told.peak = max(told.peak, usage.ru_maxrss * 1024)
-            seconds, usage = run_one(program.down(back), own)
-            told.down.append(seconds)
-            told.peak = max(told.peak, usage.ru_maxrss * 1024)
-            if tree_size(back)[1] < tree_size(source)[1]:
-                raise RuntimeError(f"{kind.name} brought back less than was sent")
-            shutil.rmtree(back)
+            try:
+                _trip(kind(server, own), source, own / "back", told)
+            except FAILURES as error:
+                told.failure = failed(error)
+
+
+def _trip(program: Ours | Rclone | S3cmd | Boto3, source: Path, back: Path, told: Trips) -> None:
+    """There and back."""
+    back.mkdir()
+    warm(source)
+    seconds, usage = run_one(program.up(source), program.place)
+    told.up.append(seconds)
+    told.peak = max(told.peak, usage.ru_maxrss * 1024)
+    seconds, usage = run_one(program.down(back), program.place)
+    told.down.append(seconds)
+    told.peak = max(told.peak, usage.ru_maxrss * 1024)
+    if tree_size(back)[1] < tree_size(source)[1]:
+        raise RuntimeError(f"{program.name} brought back less than was sent")
+    shutil.rmtree(back)
 
 
 def _findings(what: str, trips: dict[str, Trips], count: int, size: int, least: float) -> list[Finding]:
     amount, unit = (count, "files/s") if count > 1 else (size / MIB, "MiB/s")
+    ours = trips[Ours.name]
     findings = []
     for name, told in trips.items():
-        for way, own, theirs in (
-            ("up", trips[Ours.name].up, told.up),
-            ("down", trips[Ours.name].down, told.down),
-        ):
-            ratio = statistics.median(other / mine for mine, other in zip(own, theirs, strict=True))
+        if told.failure:
+            findings.append(missing("w6", f"{what}, {name}", told.failure))
+            continue
+        compared = name != Ours.name and not ours.failure
+        for way, own, theirs in (("up", ours.up, told.up), ("down", ours.down, told.down)):
             findings.append(
-                Finding(
-                    "w6", f"{what} {way}, {name}", amount / statistics.median(theirs), unit,
-                    ratio=None if name == Ours.name else ratio,
+                found(
+                    "w6", f"{what} {way}, {name}", [amount / seconds for seconds in theirs], unit,
+                    ratios=beside(theirs, own) if compared else (),
                     least=least if name == Rclone.name else None,
                 )
             )  # fmt: skip

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 from benchmarks.datasets import Dataset, tree_size
 from benchmarks.machine import settle
-from benchmarks.measure import Command, CommandFailedError, Sample, disk_usage, run, run_one, traced, warm
+from benchmarks.measure import (
+    Command,
+    CommandFailedError,
+    Sample,
+    disk_usage,
+    memory_floor,
+    run,
+    run_one,
+    traced,
+    warm,
+)
 from benchmarks.peers.catalogue import OURS
 from benchmarks.peers.peer import Session
 
@@ -23,7 +33,6 @@ if TYPE_CHECKING:
 LIFE = ("push", "verify", "export", "delete")
 PUSH_AGAIN = ("unchanged", "changed")
 WORKS = {"w1": LIFE, "w2": LIFE, "w3": LIFE, "w4": PUSH_AGAIN}
-TRACED = {"w1"}  # sets whose first push of each peer is made once more, not timed, to count its syncs
 SPACE_FACTOR = 3  # a session writes a repository, an export and caches: about three times its source
 RETIRED_LIMIT = 24 * 1024**3  # bytes of finished sessions kept, since deleting them disturbs the disk
 
@@ -44,6 +53,9 @@ class Line:
     failure: str | None = None
     disk: int | None = None  # bytes that the repository takes after the push
     syncs: dict[str, int] | None = None  # calls that make bytes durable, by name
+    files: int | None = None  # of the set
+    bytes: int | None = None
+    floor: int = 0  # bytes of memory below which a peak says nothing
 
     def seconds(self, sample: Sample) -> float:
         """Seconds until what was written is durable."""
@@ -57,6 +69,7 @@ class Summary:
     Args:
         median, fastest, slowest: seconds until durable.
         ratio: median over the pairs of our seconds divided by the peer's: below 1 we are faster.
+        ratios: those of the pairs.
         peak: largest memory of a process, bytes.
         noisy: whether other processes were busy in a run that counts.
     """
@@ -67,6 +80,7 @@ class Summary:
     ratio: float | None
     peak: int
     noisy: bool
+    ratios: tuple[float, ...] = ()
 
 
 def durable_seconds(sample: Sample, promise: Promise) -> float:
@@ -81,8 +95,7 @@ def summarize(line: Line) -> Summary | None:
     chosen = [sample for sample in line.samples if not sample.noisy] or line.samples
     pairs = [pair for pair in line.pairs if not (pair[0].noisy or pair[1].noisy)] or line.pairs
     seconds = [line.seconds(sample) for sample in chosen]
-    promised = OURS.promised(operation(line.work))
-    ratios = [durable_seconds(mine, promised) / line.seconds(theirs) for mine, theirs in pairs]
+    ratios = tuple(our_seconds(line, mine) / line.seconds(theirs) for mine, theirs in pairs)
     return Summary(
         median=statistics.median(seconds),
         fastest=min(seconds),
@@ -90,7 +103,13 @@ def summarize(line: Line) -> Summary | None:
         ratio=statistics.median(ratios) if ratios else None,
         peak=max(sample.peak for sample in chosen),
         noisy=any(sample.noisy for sample in [*chosen, *(sample for pair in pairs for sample in pair)]),
+        ratios=ratios,
     )
+
+
+def our_seconds(line: Line, sample: Sample) -> float:
+    """Seconds until durable of our run beside a peer's."""
+    return durable_seconds(sample, OURS.promised(operation(line.work)))
 
 
 def operation(work: str) -> str:
@@ -126,7 +145,8 @@ class Suite:
         self.repeats = repeats
         self.patience = patience
         self.works = [work for work in WORKS[name] if not works or work in works]
-        self.session_space = SPACE_FACTOR * tree_size(dataset.root)[1]
+        self.files, self.bytes = tree_size(dataset.root)
+        self.session_space = SPACE_FACTOR * self.bytes
         self.sessions = 0
         self.retired: list[Path] = []
         self.lines: dict[tuple[str, str], Line] = {}
@@ -141,12 +161,15 @@ class Suite:
         """
         self.enter(OURS)
         present = [peer for peer in peers if self.enter(peer)]
-        if self.name in TRACED:
-            for peer in (OURS, *present):
-                self.trace(peer)
+        for peer in (OURS, *present):
+            self.trace(peer)
         for number in range(1, rounds + 1):
             for peer in present:
-                works = [work for work, name in self.lines if name == peer.name]
+                works = [
+                    work
+                    for (work, name), line in self.lines.items()
+                    if name == peer.name and not line.failure
+                ]
                 ours = self.measure(OURS, works)
                 theirs = self.measure(peer, works)
                 for work in theirs.keys() & ours.keys():
@@ -160,14 +183,18 @@ class Suite:
         return sorted(self.lines.values(), key=lambda line: WORKS[self.name].index(line.work))
 
     def enter(self, peer: Peer) -> bool:
-        """Open a line for each work that a peer offers; returns whether it takes part."""
+        """Open a line for each work, also for what a peer does not have; returns whether it takes part."""
         version = peer.installed()
         absence = None if version else f"absent: `{peer.version.split()[0].rpartition('/')[2]}` does not run"
-        offered = [work for work in self.works if peer.calls(operation(work))]
-        for work in offered:
-            self.lines[work, peer.name] = Line(
-                self.name, work, peer.name, version or "", peer.promised(operation(work)), failure=absence
-            )
+        offered = {work for work in self.works if peer.calls(operation(work))}
+        for work in self.works:
+            if work in offered or peer.whole:
+                self.lines[work, peer.name] = Line(
+                    *(self.name, work, peer.name, version or "", peer.promised(operation(work))),
+                    failure=absence if work in offered else "has none",
+                    files=self.files,
+                    bytes=self.bytes,
+                )
         return bool(version and offered)
 
     def measure(self, peer: Peer, works: Sequence[str]) -> dict[str, Sample]:
@@ -184,6 +211,7 @@ class Suite:
                 break
         for work, sample in best.items():
             self.lines[work, peer.name].samples.append(sample)
+            self.lines[work, peer.name].floor = memory_floor()  # this process only grows
         return best
 
     def session(self, peer: Peer, works: Sequence[str]) -> dict[str, Sample]:
@@ -215,24 +243,35 @@ class Suite:
         Raises:
             CommandFailedError: it could not be done.
         """
+        commands = self.ready(session, work)
+        return self.timed(commands, session.place, reads=session.reads(operation(work)))
+
+    def ready(self, session: Session, work: str) -> list[Command]:
+        """The commands of a work, after what must be there for it.
+
+        Raises:
+            CommandFailedError: it could not be made.
+        """
         done = operation(work)
-        reads = {"push": self.dataset.root, "verify": session.verified}.get(done, session.repository)
         self.untimed(session.before(done), session.place)
         if work == "export":
             session.target.mkdir()
         if work == "changed":
             self.dataset.change()
-        return self.timed(session.work(done), session.place, reads=reads)
+        return list(session.work(done))
 
     def trace(self, peer: Peer) -> None:
-        """Count what a first push does to make its bytes durable; nothing where nobody may trace."""
-        line = self.lines.get(("push", peer.name))
-        if line is None or not peer.push:
-            return
+        """Count what each work does to make its bytes durable, untimed; nothing where nobody may trace."""
+        works = [work for (work, name), line in self.lines.items() if name == peer.name and not line.failure]
         session = Session(peer, self.new_place(), self.dataset.root, self.name)
         try:
+            self.dataset.reset()
             self.untimed(session.prepare(), session.place)
-            line.syncs = traced(list(session.work("push")), session.place)
+            if peer.push and "push" not in works:
+                self.untimed(session.work("push"), session.place)
+            for work in works:
+                syncs = traced(self.ready(session, work), session.place)
+                self.lines[work, peer.name].syncs = syncs
         except CommandFailedError as failure:
             print(f"{self.name}: the syncs of {peer.name} are not counted: {failure}", file=sys.stderr)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-MEMORY = 128 * 1024**2  # bytes at most, ours, in any set
+MEMORY = 128 * 1024**2  # bytes at most, ours, in any work of `w1` to `w4`
 
 # Our seconds divided by the peer's, at most: by set, work, peer.
 PEERS: Mapping[tuple[str, str, str], float] = {
@@ -42,9 +43,8 @@ PEERS: Mapping[tuple[str, str, str], float] = {
 LOG_SHARE = 1 / 3  # encoding, log and views, as a share of W1's push, at most
 REPLAY = 0.28  # events/s of replay, as a share of the rows/s of a bare insert, at least
 FLAT = 1.2  # cost at any number of packages, as a multiple of that at the smallest, at most
-PROPORTIONAL = (
-    2.0  # cost of each expired package at any number, as a multiple of that at the smallest, at most
-)
+SLOW_FIRST = 0.8  # a ratio to the smallest number below which that one was measured too slow
+PROPORTIONAL = 2.0  # cost of each expired package, as a multiple of that at the smallest number, at most
 DATABASE_BYTES = 600  # of the database for each file, at most
 START = 2.0  # `version`, as a multiple of `python -c pass`, at most
 SHOW_SECONDS = 0.150  # `show`, at most
@@ -56,3 +56,125 @@ S3_SMALL = 1.0  # objects/s to and from an S3 server, as a multiple of rclone's,
 S3_LARGE = 0.9  # the same in bytes/s of a large object
 S3_MEMORY = 256 * 1024**2  # bytes at most, ours, in `w6`
 DOWNLOAD = 2.0  # bytes/s, as a multiple of a plain `http.server`, at least
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A target inside the process.
+
+    Args:
+        what: how a finding is called; `*` stands for numbers.
+        most, least: of its ratio.
+        flat: its ratio to the first size is wanted to stay: far below 1 says that the first size was slow.
+    """
+
+    benchmark: str
+    what: str
+    most: float | None = None
+    least: float | None = None
+    flat: bool = False
+
+
+INSIDE = (
+    Wanted("log share", "encoding, log and views of W1's push", most=LOG_SHARE),
+    Wanted("verify", "verify of *", most=VERIFY),
+    Wanted("replay", "database for each of * files", most=1.0),
+    Wanted("replay", "replay of * events", least=REPLAY),
+    Wanted("w5", "replay, * packages", least=REPLAY),
+    Wanted("calls", "`artifactstore version`", most=START),
+    Wanted("calls", "`show`, beside * ms", most=1.0),
+    Wanted("calls", "create, ingest 4 KiB, finalize", most=EMBEDDED),
+    Wanted("calls", "create_package, * callers", least=GROUP_COMMIT),
+    *(
+        Wanted("w5", f"{what}, * packages", most=FLAT, flat=True)
+        for what in (
+            *("append in batches of 1,000", "create_package, durable", "list, newest"),
+            *("list, a page by its cursor", "list, of a producer", "list, of a subject", "list, by metadata"),
+            *("show", "find by blake3", "find by sha256", "events after a sequence", "database", "fsck"),
+        )
+    ),
+    Wanted("w5", "sweep of 1%, * expired", most=PROPORTIONAL),
+    Wanted("w5", "gc of 1%, * expired", most=PROPORTIONAL),
+    Wanted("w5", "orphans among * objects, beside listing them", most=ORPHANS),
+    *(
+        wanted
+        for what, least in (("small objects", S3_SMALL), ("a large object", S3_LARGE))
+        for wanted in (
+            Wanted("w6", f"{what} up, rclone", least=least),
+            Wanted("w6", f"{what} down, rclone", least=least),
+            Wanted("w6", f"{what}: memory of artifactstore", most=1.0),
+        )
+    ),
+    Wanted("w7", "download, beside http.server", least=DOWNLOAD),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the suite measures of the least that a work takes.
+
+    Args:
+        parts: whose times are added up: set and work with a peer, or a benchmark with a finding of it.
+        words: what they are.
+        beside: the finding that the target is about; a line has its peer.
+    """
+
+    parts: tuple[tuple[str, str], ...]
+    words: str
+    beside: tuple[str, str] | None = None
+
+
+_STAT = Limit((("floor", "push again: *, bare loop"),), "a bare loop: stat of each file and each object")
+_BOTH = "sha256sum and b3sum over the same files, one after the other"
+# By set and work, or by benchmark and the target there; of what is not here, no limit is measured.
+LIMITS: Mapping[tuple[str, str], Limit] = {
+    ("w1", "push"): Limit(
+        (("floor", "push: *, bare loop"),),
+        "a bare loop: each object a file in two levels of folders, two syncs; no hash, log or check",
+    ),
+    ("w1", "verify"): Limit(
+        (("verify", "reading and hashing *"),),
+        "each object read and both its digests computed, without the start of a process and without a record",
+    ),
+    ("w1", "export"): Limit(
+        (("floor", "export: *, bare loop"),),
+        "a bare loop of one thread: the same files written, one sync; no check",
+    ),
+    ("w1", "delete"): Limit(
+        (("floor", "gc: *, bare loop"),), "a bare loop: each object unlinked, one sync; no log"
+    ),
+    ("w4", "unchanged"): _STAT,
+    ("w4", "changed"): _STAT,
+    ("w2", "push"): Limit((("w2 push", "sha256 alone"),), "the sha256 of the file on one core"),
+    ("w2", "verify"): Limit((("w2 verify", "sha256 alone"),), "the sha256 of the file on one core"),
+    ("w3", "verify"): Limit((("w3 verify", "sha256sum+b3sum"),), _BOTH),
+    ("replay", "replay of * events"): Limit(
+        (("replay", "of it: reading and decoding*"), ("replay", "of it: SQLite copying*")),
+        "the events read and decoded, and SQLite copying the rows of the views, without what is between",
+        ("replay", "bare executemany of *"),
+    ),
+    ("calls", "create, ingest 4 KiB, finalize"): Limit(
+        (("calls", "three bare commits, two objects by two barriers each*"),),
+        "a bare loop: three commits, and two objects, the file and the manifest, with two barriers each",
+        ("calls", "three bare commits, one synced file"),
+    ),
+}
+
+
+def verdict(
+    ratio: float,
+    ratios: Sequence[float],
+    *,
+    most: float | None = None,
+    least: float | None = None,
+    flat: bool = False,
+) -> str:
+    """Whether a median is what is wanted, and whether its spread says the same."""
+
+    def good(value: float) -> bool:
+        return (most is None or value <= most) and (least is None or value >= least)
+
+    if flat and ratio < SLOW_FIRST:
+        return "first size slow"
+    straddles = any(good(each) != good(ratio) for each in ratios)
+    return ("met" if good(ratio) else "MISSED") + ", within noise" * straddles

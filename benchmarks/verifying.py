@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.library import Finding, seconds_of
+from benchmarks.library import Finding, beside, found, seconds_of
+from benchmarks.machine import settle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from benchmarks.datasets import Dataset
 
 
-def verify(dataset: Dataset, directory: Path, *, rounds: int, most: float | None = None) -> list[Finding]:
+def verify(
+    dataset: Dataset, directory: Path, *, rounds: int, patience: float, most: float | None = None
+) -> list[Finding]:
     """Verify, against reading the same object files and computing both digests alone.
 
     Args:
+        patience: seconds to wait for a quiet machine before each call.
         most: the ratio that is wanted; None for small files, where the event of each one costs most.
     """
     import artifactstore
@@ -34,15 +37,17 @@ def verify(dataset: Dataset, directory: Path, *, rounds: int, most: float | None
         )
         paths = [path for path in root.rglob("blake3/*/*/*") if path.is_file()]
         size = sum(path.stat().st_size for path in paths)
-        hashed, verified = [], []
-        for _ in range(rounds):
-            hashed.append(seconds_of(partial(hash_alone, paths)))
-            verified.append(seconds_of(partial(store.verify, actor="bench")))
-    ratio = statistics.median(mine / theirs for mine, theirs in zip(verified, hashed, strict=True))
+        calls = (partial(hash_alone, paths), partial(store.verify, actor="bench"))
+        samples: tuple[list[float], list[float]] = ([], [])
+        for number in range(rounds):
+            for who in (0, 1) if number % 2 else (1, 0):  # each goes first in turn
+                settle(directory, patience=patience)
+                samples[who].append(seconds_of(calls[who]))
+    hashed, verified = samples
     what = f"{len(paths):,} objects, {size / 2**20:.0f} MiB"
     return [
-        Finding("verify", f"reading and hashing {what}", statistics.median(hashed), "s"),
-        Finding("verify", f"verify of {what}", statistics.median(verified), "s", ratio=ratio, most=most),
+        found("verify", f"reading and hashing {what}", hashed, "s"),
+        found("verify", f"verify of {what}", verified, "s", ratios=beside(verified, hashed), most=most),
     ]
 
 

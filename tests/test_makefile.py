@@ -44,3 +44,19 @@ def test_migrate_fresh_leaves_nothing_of_the_store_before(tmp_path: Path) -> Non
         assert store.store_id != before
     kept = {path.name for path in var.iterdir()} - {"artifactstore.db-wal", "artifactstore.db-shm"}
     assert kept == {"artifactstore.db", "artifactstore.db.lock", "storage", "notes.txt"}
+
+
+def test_bench_runs_all_sets_with_all_peers_and_writes_the_page(tmp_path: Path) -> None:
+    for path in ("bin/python", "installed"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    done = subprocess.run(
+        ["make", "--dry-run", "bench", f"VENV={tmp_path}", "BENCH_ARGS=--quick"],
+        cwd=PROJECT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout.split() == [
+        f"{tmp_path}/bin/python", "-m", "benchmarks", "--peers", "all", "--page", "--quick",
+    ]  # fmt: skip

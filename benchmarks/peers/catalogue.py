@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from benchmarks.peers.peer import READ_ONLY, Call, Peer, Promise
+from dataclasses import replace
+
+from benchmarks.peers.peer import READ_ONLY, UNSYNCED, Call, Peer, Promise
+
+_PUSH = "{python} -m artifactstore push {source} --producer bench --subject {subject} --symlinks skip"
 
 OURS = Peer(
     name="artifactstore",
     version="{python} -m artifactstore version",
     promise=Promise("bytes, names, log: 2 syncfs, SQLite fdatasync", durable=True),
+    promises={
+        "verify": Promise("reads; an event of each: SQLite fdatasync", durable=True),
+        "export": Promise("bytes, names: syncfs, fsync", durable=True),
+    },
     variables={
         "PYTHONPATH": "{project}",
         "ARTIFACTSTORE_DATABASE_URL": "sqlite:///{repository}/artifactstore.db",
         "ARTIFACTSTORE_STORAGE_LOCAL_ROOT": "{repository}/storage",
         "ARTIFACTSTORE_RETENTION_CONFIG_PATH": "{project}/benchmarks/peers/retention.toml",
     },
-    verified="{source}",
+    verified="{repository}/storage",
     prepare=("{python} -m artifactstore init",),
-    # A push refuses symlinks unless told otherwise, and a real tree may have some.
-    push=("{python} -m artifactstore push {source} --producer bench --subject {subject} --symlinks skip",),
-    before_verify=(Call("{python} -m artifactstore manifest {said} --format cbor", output="manifest.cbor"),),
-    verify=("{python} -m artifactstore check {source} --manifest {place}/manifest.cbor",),
+    push=(_PUSH,),  # refuses symlinks unless told otherwise, and a real tree may have some
+    verify=("{python} -m artifactstore storage verify",),  # every object, whenever it was last read
     export=("{python} -m artifactstore export {said} {target}",),
     before_delete=("sleep 1",),  # the class of the package lets it expire after a second
     delete=("{python} -m artifactstore retention sweep", "{python} -m artifactstore retention gc --yes"),
+)
+
+UNCACHED = replace(  # reads every byte again, where ours does not read what looks as it did
+    OURS,
+    name="artifactstore --no-cache",
+    whole=False,
+    push=(f"{_PUSH} --no-cache",),
+    verify=(),
+    export=(),
+    delete=(),
 )
 
 RESTIC = Peer(  # chunks in packs, compressed, encrypted; tells by size and times what is unchanged
@@ -63,6 +79,7 @@ OSTREE = Peer(  # our order of things in C: stage, syncfs, rename, fsync of each
     name="ostree",
     version="ostree --version",
     promise=Promise("objects: syncfs, fsync of folders", durable=True),
+    promises={"delete": UNSYNCED},
     directory="{place}",
     prepare=("ostree --repo={repository} init --mode=bare-user",),
     push=("ostree --repo={repository} commit --branch=bench --tree=dir={source} --subject=push",),
@@ -80,6 +97,7 @@ GIT = Peer(
     name="git",
     version="git --version",
     promise=Promise("objects: fsync each, no names", durable=True),
+    promises={"delete": Promise("refs only: syncfs counted")},
     directory="{source}",
     variables={
         "GIT_DIR": "{repository}",
@@ -117,8 +135,10 @@ RSYNC = Peer(
     name="rsync",
     version="rsync --version",
     promise=Promise("files: fsync each, no names", durable=True),
+    promises={"delete": UNSYNCED},
     prepare=("mkdir {repository}",),
     push=("rsync --archive --fsync {source}/ {repository}/",),
+    verify=("rsync --archive --checksum --dry-run --itemize-changes {source}/ {repository}/",),
     export=("rsync --archive {repository}/ {target}/",),
     delete=("rm -r {repository}",),
 )
@@ -137,16 +157,25 @@ RCLONE = Peer(
 CASYNC = Peer(  # chunks over file boundaries
     name="casync",
     version="casync --version",
-    prepare=("mkdir {repository}",),
+    # A collection keeps what some index names, and wants one.
+    prepare=(
+        "mkdir -p {repository} {place}/nothing",
+        "casync make --store={repository}/chunks {place}/nothing.caidx {place}/nothing",
+    ),
     push=("casync make --store={repository}/chunks {repository}/push-{number}.caidx {source}",),
     verify=("casync digest --store={repository}/chunks {repository}/push-{number}.caidx",),
     export=("casync extract --store={repository}/chunks {repository}/push-{number}.caidx {target}/tree",),
+    delete=(
+        "rm {repository}/push-{number}.caidx",
+        "casync gc --store={repository}/chunks {place}/nothing.caidx",
+    ),
 )
 
 BUP = Peer(
     name="bup",
     version="bup --version",
     promise=Promise("the pack's index only: syncfs counted"),
+    promises={"delete": UNSYNCED},
     variables={"BUP_DIR": "{repository}"},
     prepare=("bup init",),
     push=("bup index --update {source}", "bup save --quiet --name=bench --strip {source}"),
@@ -155,13 +184,14 @@ BUP = Peer(
     delete=("bup rm --unsafe bench", "bup gc --unsafe"),
 )
 
+_INDEX_ONLY = Promise("its index only: syncfs counted")
 _CONTAINER = "{peers}/python {project}/benchmarks/peers/container.py"
 _CONTAINER_VERSION = '{peers}/python -c "import disk_objectstore as d; print(d.__version__)"'
 
 PACKED = Peer(  # syncs its SQLite, not its packs: traced
     name="disk-objectstore packed",
     version=_CONTAINER_VERSION,
-    promise=Promise("its index only: syncfs counted"),
+    promise=_INDEX_ONLY,
     prepare=(f"{_CONTAINER} prepare {{repository}} {{source}}",),
     push=(f"{_CONTAINER} pack {{repository}} {{source}}",),
     verify=(f"{_CONTAINER} verify {{repository}}",),
@@ -173,16 +203,18 @@ LOOSE = Peer(
     name="disk-objectstore loose",
     version=_CONTAINER_VERSION,
     promise=Promise("objects: 3 fsync each", durable=True),
+    promises={"delete": _INDEX_ONLY},
     prepare=(f"{_CONTAINER} prepare {{repository}} {{source}}",),
     push=(f"{_CONTAINER} push {{repository}} {{source}}",),
     verify=(f"{_CONTAINER} verify {{repository}}",),
     export=(f"{_CONTAINER} export {{repository}} {{target}}",),
+    delete=(f"{_CONTAINER} delete {{repository}}",),
 )
 
 DVC = Peer(  # has no verify that reads, and no export but into its own workspace
     name="DVC",
     version="{peers}/dvc version",
-    promise=Promise("its index only: syncfs counted"),
+    promise=_INDEX_ONLY,
     directory="{repository}",
     variables={"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": "{place}/site"},
     prepare=(Call("mkdir {repository}", directory="{place}"), "{peers}/dvc init --quiet --no-scm"),
@@ -204,29 +236,37 @@ BAGIT = Peer(
 )
 
 
+_OBJECTS = "{repository}/storage/blake3"
+
+
 def sums(name: str, *programs: str) -> Peer:
-    """What an auditor would do without us: list the digests of the source once, check them later."""
+    """The digests of the objects of our store, listed before: no verify of ours can do with less."""
     return Peer(
         name=name,
-        version=f"{programs[-1]} --version",
-        directory="{source}",
-        verified="{source}",
+        version="\n".join(f"{program} --version" for program in programs),
+        whole=False,
+        variables=OURS.variables,
+        verified=_OBJECTS,
+        prepare=(*OURS.prepare, *OURS.push),
         before_verify=tuple(
-            Call(f"sh -c 'find . -type f -print0 | xargs -0 {program}'", output=program)
+            Call(f"sh -c 'find . -type f -print0 | xargs -0 {program}'", directory=_OBJECTS, output=program)
             for program in programs
         ),
-        verify=tuple(f"{program} --quiet --check {{place}}/{program}" for program in programs),
+        verify=tuple(
+            Call(f"{program} --quiet --check {{place}}/{program}", directory=_OBJECTS) for program in programs
+        ),
     )
 
 
 SHA256SUM = sums("sha256sum", "sha256sum")
 B3SUM = sums("b3sum", "b3sum")
-BOTH_SUMS = sums("sha256sum+b3sum", "sha256sum", "b3sum")  # which is what our check compares
+BOTH_SUMS = sums("sha256sum+b3sum", "sha256sum", "b3sum")  # which is what our verify compares
 _ALONE = "{python} {project}/benchmarks/peers/sha256_alone.py {source}"
 SHA256_ALONE = Peer(  # stores nothing: no push can be faster on one core
     name="sha256 alone",
     version="{python} --version",
     promise=READ_ONLY,
+    whole=False,
     verified="{source}",
     push=(_ALONE,),
     verify=(_ALONE,),
@@ -243,5 +283,5 @@ FIRST = (
 )  # who are compared unless others are named
 PEERS = (
     *(RESTIC, BORG, OSTREE, GIT, LOOSE, RSYNC, PACKED, BUP, DVC, CASYNC, RCLONE, BAGIT, COPY),
-    *(SHA256_ALONE, SHA256SUM, B3SUM, BOTH_SUMS),
+    *(UNCACHED, SHA256_ALONE, SHA256SUM, B3SUM, BOTH_SUMS),
 )

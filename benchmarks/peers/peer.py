@@ -60,8 +60,10 @@ class Peer:
     """One program; a work without calls is one that it does not have.
 
     Args:
-        version: says its version.
+        version: says its version; one program a line.
         promise: of a push and of a deletion.
+        promises: of a work by its name, where it is another one.
+        whole: whether it is asked for every work; if not, those without calls are no lack of it.
         directory: where its calls run.
         variables: added to the environment.
         verified: the directory that a verify reads.
@@ -71,6 +73,8 @@ class Peer:
     name: str
     version: str
     promise: Promise = UNSYNCED
+    promises: Mapping[str, Promise] = field(default_factory=dict)
+    whole: bool = True
     directory: str = "{place}"
     variables: Mapping[str, str] = field(default_factory=dict)
     verified: str = "{repository}"
@@ -87,24 +91,31 @@ class Peer:
         return {"push": self.push, "verify": self.verify, "export": self.export, "delete": self.delete}[work]
 
     def promised(self, work: str) -> Promise:
-        """What is safe after a work; nobody syncs what they export."""
-        return {"verify": READ_ONLY, "export": UNSYNCED}.get(work, self.promise)
+        """What is safe after a work."""
+        usual = {"verify": READ_ONLY, "export": UNSYNCED}.get(work, self.promise)
+        return self.promises.get(work, usual)
 
     def installed(self) -> str | None:
-        """First line that the program says of itself; None if it is not here or does not run."""
-        try:
-            answer = subprocess.run(
-                filled(self.version, fixed_words()),
-                cwd=REPOSITORY,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=60,
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        said = [line for line in answer.stdout.splitlines() if any(sign.isdigit() for sign in line)]
-        return said[0].strip(" '\"") if said else "unknown"
+        """What its programs say of themselves; None if one is not here or does not run."""
+        said = [first_line(line) for line in self.version.splitlines()]
+        return ", ".join(filter(None, said)) if all(said) else None
+
+
+def first_line(line: str) -> str | None:
+    """The first line with a digit that a program prints; None if it is not here or does not run."""
+    try:
+        answer = subprocess.run(
+            filled(line, fixed_words()),
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    said = [line for line in answer.stdout.splitlines() if any(sign.isdigit() for sign in line)]
+    return said[0].replace("'", "").replace('"', "").strip() if said else "unknown"
 
 
 def fixed_words() -> dict[str, str]:
@@ -128,6 +139,7 @@ class Session:
     def __init__(self, peer: Peer, place: Path, source: Path, subject: str) -> None:
         self.peer = peer
         self.place = place
+        self.source = source
         self.repository = place / "repository"
         self.target = place / "export"
         self.pushes = 0
@@ -139,10 +151,11 @@ class Session:
             "subject": subject,
         }
 
-    @property
-    def verified(self) -> Path:
-        """The directory that a verify reads."""
-        return Path(self.peer.verified.format_map(self._fixed))
+    def reads(self, work: str) -> Path:
+        """The directory that a work reads."""
+        if work == "push":
+            return self.source
+        return Path(self.peer.verified.format_map(self._fixed)) if work == "verify" else self.repository
 
     def prepare(self) -> Iterator[Command]:
         """Make the empty repository."""

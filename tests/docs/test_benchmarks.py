@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import sys
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -30,33 +31,112 @@ def test_page_and_charts_are_those_of_the_results(page: Any) -> None:
         json.loads(page.SCALE.read_text(encoding="utf-8")),
         page.SCALE_PAGE.read_text("utf-8"),
     )
-    assert about_scale == page.rendered_scale(about_scale, scale), "run `python -m benchmarks.page`"
+    assert about_scale == page.rendered_scale(about_scale, scale, document), "run `python -m benchmarks.page`"
     drawn = page.charts(document)
     assert {path.name: path.read_text(encoding="utf-8") for path in page.CHARTS.glob("*.svg")} == drawn
     assert set(re.findall(r"\(charts/([^)]+)\)", text)) == set(drawn)
 
 
+def test_a_page_without_a_place_for_a_part_is_refused(page: Any) -> None:
+    document = json.loads(page.RESULTS.read_text(encoding="utf-8"))
+    text = page.PAGE.read_text(encoding="utf-8")
+    for part in re.findall(r"<!-- (\w+) -->\n", text):
+        if part != "end":
+            with pytest.raises(ValueError, match=f"<!-- {part} -->"):
+                page.rendered(text.replace(f"<!-- {part} -->", ""), document)
+
+
+def test_each_target_has_a_row_and_each_missed_one_a_limit(page: Any) -> None:
+    text = page.PAGE.read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in part(text, "targets")[2:]]
+    assert all(row[4] for row in rows if row[5].startswith("MISSED"))
+    limits = " ".join(row.split(" | ")[0] for row in part(text, "limits"))
+    assert [row[0] for row in rows if row[5].startswith("MISSED") and row[0].strip("| ") not in limits] == []
+    nothing = page.targets_table(page.judged([], []))
+    assert nothing.count("not measured") == len(page.targets.PEERS) + 1 + len(page.targets.INSIDE)
+
+
+def part(text: str, name: str) -> list[str]:
+    """The lines of a generated part."""
+    return text.partition(f"<!-- {name} -->\n")[2].partition("\n<!-- end -->")[0].splitlines()
+
+
+def test_each_finding_with_a_bound_is_about_one_target(page: Any) -> None:
+    document = json.loads(page.RESULTS.read_text(encoding="utf-8"))
+    for item in document["library"]:
+        if item["most"] is not None or item["least"] is not None:
+            about = [
+                wanted
+                for wanted in page.targets.INSIDE
+                if wanted.benchmark == item["benchmark"] and fnmatchcase(item["what"], wanted.what)
+            ]
+            assert len(about) == 1, item
+
+
+@pytest.mark.parametrize(
+    ("ratio", "ratios", "wanted", "said"),
+    [
+        (0.9, [0.8, 0.9, 0.95], {"most": 1.0}, "met"),
+        (0.9, [0.8, 0.9, 1.1], {"most": 1.0}, "met, within noise"),
+        (1.2, [1.1, 1.2, 1.3], {"most": 1.0}, "MISSED"),
+        (1.2, [0.9, 1.2, 1.3], {"most": 1.0}, "MISSED, within noise"),
+        (0.5, [0.4, 0.6], {"least": 0.3}, "met"),
+        (0.5, [0.2, 0.8], {"least": 0.3}, "met, within noise"),
+        (0.79, [], {"most": 1.2, "flat": True}, "first size slow"),
+        (0.81, [], {"most": 1.2, "flat": True}, "met"),
+    ],
+)
+def test_a_target_is_met_by_the_median_and_its_spread_is_told(
+    page: Any, ratio: float, ratios: list[float], wanted: dict[str, Any], said: str
+) -> None:
+    assert page.targets.verdict(ratio, ratios, **wanted) == said
+
+
+def line(page: Any, *, peer: str = "restic", **told: Any) -> dict[str, Any]:
+    """A line of w1 that is whole."""
+    summary = {"median": 1.5, "fastest": 1.25, "slowest": 2.0, "ratio": 0.5, "peak": 1 << 20, "noisy": False}
+    start = {"set": "w1", "work": "push", "peer": peer, "version": "1", "promise": "fsync", "failure": None}
+    return start | {"measured": page.UNTOLD, "disk": 1 << 20, "syncs": {}, "summary": summary} | told
+
+
+def test_lines_of_different_commits_say_so(page: Any) -> None:
+    old = line(page)
+    new = line(page, peer="borg", measured={"commit": "a1", "date": "2026-01-02", "machine": "one"})
+    assert page.set_table("w1", [old]).startswith("Commit not known, measured on: not known.")
+    assert page.set_table("w1", [new]).startswith("Commit a1, measured on: 2026-01-02.")
+    mixed = page.set_table("w1", [old, new])
+    assert mixed.startswith("**These lines are from different commits of the program.**")
+    assert "| a1 of 2026-01-02 |" in mixed
+    assert "| not known |" in mixed
+    assert page.machines([old, new]).splitlines() == ["- not known (w1)", "- one (w1)"]
+
+
+def test_a_missed_target_stands_beside_the_floor_of_the_same_run(page: Any) -> None:
+    missed = line(page, floor=2 << 20)
+    missed["summary"] = missed["summary"] | {"ratio": 0.9, "ratios": [0.8, 0.9, 1.0]}
+    found = {"most": None, "least": None, "ratio": None, "foreign": 0.0, "unit": "ms"}
+    bare = found | {"benchmark": "floor", "what": "push: stage, sync, bare loop", "value": 1050.0}
+    (with_floor, *_), (without, *_) = page.judged([missed], [bare]), page.judged([missed], [])
+    assert "| 0.90 (0.80 to 1.00) | 0.70 | MISSED |" in page.targets_table([with_floor])
+    assert "| no limit measured | MISSED |" in page.targets_table([without])
+    assert "| w1 push | a bare loop" in page.limits_table([with_floor])
+    assert "| w1 push | no limit measured |" in page.limits_table([without])
+    assert "| at most 1 |" in page.set_table("w1", [missed])
+
+
 def test_what_others_disturbed_is_no_number(page: Any) -> None:
-    summary = {"median": 1.5, "fastest": 1.25, "slowest": 2.0, "ratio": 0.5, "peak": 1 << 20, "noisy": True}
-    line = {
-        "set": "w1",
-        "work": "push",
-        "peer": "restic",
-        "version": "1",
-        "promise": "fsync",
-        "failure": None,
-    }
-    document = {
-        "machine": {},
-        "results": [line | {"disk": 1 << 20, "syncs": {"fsync": 3}, "summary": summary}],
-        "library": [],
-    }
+    disturbed = line(page, syncs={"fsync": 3}, floor=0)
+    summary = disturbed["summary"]
+    summary["noisy"] = True
+    document = {"results": [disturbed]}
     assert "| push | restic | fsync | disturbed |  |  | 1 | 1 | 3 fsync |" in page.set_table(
-        "w1", document["results"]
+        "w1", [disturbed]
     )
-    assert "| w1 push | restic | at most 0.65 |  | disturbed |" in page.targets_table(document)
+    assert "| w1 push | restic | at most 0.65 |  |  | disturbed |" in page.targets_table(
+        page.judged([disturbed], [])
+    )
     assert page.charts(document) == {}
     summary["noisy"] = False
-    assert "| 1.50 | 1.25 to 2.00 | 0.50 | 1 | 1 | 3 fsync |" in page.set_table("w1", document["results"])
-    assert "| w1 push | restic | at most 0.65 | 0.50 | met |" in page.targets_table(document)
+    assert "| 1.50 | 1.25 to 2.00 | 0.50 | 1 | 1 | 3 fsync |" in page.set_table("w1", [disturbed])
+    assert "| 0.50 |  | met, spread not known |" in page.targets_table(page.judged([disturbed], []))
     assert "1.50 s</text>" in page.charts(document)["w1.svg"]
