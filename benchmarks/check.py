@@ -64,7 +64,7 @@ class Scale:
 
 
 FULL = Scale("full", 10_000, 256 * 1024**2, 10_000, factor=1.2, steady=1.2, most_rounds=6)
-QUICK = Scale("quick", 500, 32 * 1024**2, 1_000, factor=2.0, steady=1.5, most_rounds=8)
+QUICK = Scale("quick", 500, 32 * 1024**2, 1_000, factor=3.0, steady=2.0, most_rounds=8)
 
 
 @dataclass(slots=True)
