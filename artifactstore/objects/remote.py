@@ -154,13 +154,11 @@ class RemoteBackend:
         before = time.time_ns() // 1000 - older_than * 1_000_000
         uploads = [each for top in (_TOP, f"{SET_ASIDE}/") for each in self._service.unfinished(top, before)]
         probes = [each.key for each in self._service.entries(PROBE) if each.written_at <= before]
-        hidden = [each.key for each in self._service.hidden(PROBE) if each.written_at <= before]
-        probes += hidden
+        probes += [each.key for each in self._service.hidden(PROBE) if each.written_at <= before]
         if dry_run:
             return len(uploads) + len(probes)
         for key, upload in uploads:
             self._service.abort(key, upload)
-        self._service.reveal(hidden)
         locked = self._service.delete_all(probes) if probes else ()
         return len(uploads) + len(probes) - len(locked)
 
@@ -227,10 +225,6 @@ class RemoteBackend:
     def hidden(self) -> Iterator[Stored]:
         """What a deletion has hidden and not removed; see `Backend.hidden`."""
         return _objects(self._service.hidden(_TOP))
-
-    def reveal(self, wanted: Iterable[bytes]) -> None:
-        """Bring hidden objects back; see `Backend.reveal`."""
-        self._service.reveal([object_key(blake3) for blake3 in wanted])
 
     @property
     def object_locks(self) -> ObjectLocks | None:
