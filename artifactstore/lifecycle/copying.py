@@ -198,8 +198,7 @@ def _stage(
     with contextlib.ExitStack() as opened:
 
         def checked(raw: io.RawIOBase) -> ObjectReader:
-            name = f"an object in backend {source.backend_id}"
-            return opened.enter_context(ObjectReader(raw, entry.blake3, entry.size, name))
+            return opened.enter_context(ObjectReader(raw, entry.blake3, entry.size))
 
         # Its reader refuses the last bytes of what is damaged, so that they are never named in the target.
         reader = checked(found)

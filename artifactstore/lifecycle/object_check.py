@@ -59,13 +59,8 @@ def check(backend: Backend, wanted: StoredObject) -> str | None:
         if error.code != _FAILED_INSIDE:
             raise
         backend.require()
-        _log.warning("%s: %s", name_of(backend, wanted), error.message)
+        _log.warning("%s", error.message)
         return UNREADABLE
-
-
-def name_of(backend: Backend, wanted: StoredObject) -> str:
-    """What to call an object in a message."""
-    return f"blake3:{wanted.blake3.hex()} in backend {backend.backend_id}"
 
 
 def _compared(backend: Backend, wanted: StoredObject) -> str | None:

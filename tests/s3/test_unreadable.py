@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from store.harness import SAID, Home, refused, write_tree
+from store.harness import SAID, Home, incompressible, refused, write_tree
 
-from artifactstore import BackendError
+from artifactstore import AccessError, BackendError, Store
 from artifactstore.digest import digest_pair, object_key
-from s3.places import Place
+from artifactstore.objects.backend import SMALL_FILE
+from artifactstore.objects.remote_reader import FIRST_BLOCK
+from s3.places import REMOTE, Place
+from s3.proxy import Fault, Proxy, error, in_front_of
 from s3.test_presence import watched_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from s3.places import Server
 
 ACTOR = {"actor": "ada"}
 FILES = {f"{number:02}": f"file {number}".encode() for number in range(30)}
 BROKEN = b"file 7"
+# What a server says of one object, and what a caller gets.
+REFUSALS = {
+    403: ("AccessDenied", AccessError, "access-denied"),
+    500: ("InternalError", BackendError, "server-error"),
+}
 
 
 def key_of(data: bytes) -> str:
@@ -130,3 +141,60 @@ def test_an_object_that_is_not_answered_for_is_no_damage_and_is_named(
         assert any("not read: as planned" in what for what in findings)
         refusing.keys = set()
         assert len(store.verify(**ACTOR).failures) == 1
+
+
+@pytest.fixture
+def behind_proxy(start: Callable[[str], Server], home: Home) -> Iterator[tuple[Store, Proxy]]:
+    """A store in a real place, and what breaks requests on the way there."""
+    place = Place(start("seaweedfs"))
+    assert place.server is not None
+    with in_front_of(str(place.server.config("").endpoint_url)) as proxy:
+        backend = place.backend(endpoint_url=proxy.url, pause=0.01)
+        with Store.open(
+            home.database, home.objects, further={REMOTE: backend}, default_backend=REMOTE
+        ) as store:
+            yield store, proxy
+    place.close()
+
+
+def refusal_of(data: bytes, method: str, status: int) -> Fault:
+    """The server gives everything but this object."""
+    return Fault(
+        lambda asked: asked.method == method and key_of(data) in asked.path,
+        times=1000,
+        instead=error(status, REFUSALS[status][0]),
+    )
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_a_single_read_that_fails_names_the_file_and_its_object(
+    behind_proxy: tuple[Store, Proxy], tmp_path: Path, status: int
+) -> None:
+    store, proxy = behind_proxy
+    large = incompressible(SMALL_FILE + FIRST_BLOCK)
+    tree = write_tree(tmp_path / "tree", {"logs/broken": BROKEN, "large": large, "whole": b"whole"})
+    package = store.push(tree, **SAID).package.package_id
+    _, kind, code = REFUSALS[status]
+    proxy.plan(refusal_of(BROKEN, "GET", status))
+    named = ("logs/broken", f"blake3:{digest_pair(BROKEN).blake3.hex()}", REMOTE, str(status))
+    reads: list[Callable[[], object]] = [
+        lambda: store.read_file(package, "logs/broken"),
+        lambda: store.export_package(package, tmp_path / "export"),
+        lambda: store.export_tar(package, io.BytesIO()),
+    ]
+    for read in reads:
+        with refused(kind, code, *named):
+            read()
+    assert store.read_file(package, "whole") == b"whole"
+    # A stream that has begun says it too, and each time.
+    with store.open_file(package, "large") as stream:
+        assert stream.read(1) == large[:1]
+        proxy.plan(refusal_of(large, "GET", status))
+        for _ in range(2):
+            with refused(kind, code, "large", f"blake3:{digest_pair(large).blake3.hex()}") as refusal:
+                stream.read()
+            assert str(refusal.value).count("large") == 1
+    manifest = store.get_manifest_bytes(package)
+    proxy.plan(refusal_of(manifest, "GET", status))
+    with refused(kind, code, "manifest", f"blake3:{digest_pair(manifest).blake3.hex()}"):
+        store.get_manifest(package)
