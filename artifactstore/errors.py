@@ -25,7 +25,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # not from `typing`: `artifactstore version` would import it for this alone
 if TYPE_CHECKING:
-    from typing import ClassVar
+    from typing import ClassVar, Self
 
 
 class ArtifactStoreError(Exception):
@@ -44,6 +44,15 @@ class ArtifactStoreError(Exception):
         self.message = message
         self.hint = hint
         self.code = code or self.default_code
+
+    def about(self, subject: str) -> Self:
+        """The same error that also says what could not be done or read."""
+        import copy
+
+        same = copy.copy(self)
+        same.message = f"{subject}: {self.message}"
+        same.args = (same.message,)
+        return same
 
 
 class InvalidInputError(ArtifactStoreError, ValueError):

@@ -23,7 +23,7 @@ from artifactstore.objects.files import write_new, write_stream
 from artifactstore.objects.local import LocalBackend
 from artifactstore.os_errors import release, translation
 from artifactstore.paths import printable
-from artifactstore.reader import fill_from, open_object, reject, settle
+from artifactstore.reader import fill_from, named, open_object, reject, settle
 from artifactstore.results import ExportResult
 from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
@@ -182,15 +182,15 @@ def _write_run(open_stored: OpenObject, root: int, run: list[Wanted]) -> int:
     written = 0
     for path, size, blake3, executable in run:
         mode = 0o777 if executable else 0o666
-        with open_stored(blake3, size) as raw:
+        with named(repr(path)), open_stored(blake3, size) as raw:
             if size < SMALL_FILE:
                 data = raw.read(size + 1) or b""
-                _check(path, blake3, new_blake3(data).digest())
+                _check(blake3, new_blake3(data).digest())
                 write_new(path, data, folder=root, mode=mode)
             else:
                 while _write_large(path, raw, root, mode) != blake3:
                     if not reject(raw):
-                        _check(path, blake3, b"")
+                        _check(blake3, b"")
                     os.unlink(path, dir_fd=root)
         written += size
     return written
@@ -204,10 +204,10 @@ def _write_large(path: str, raw: io.RawIOBase, root: int, mode: int) -> bytes:
     return digest.digest()
 
 
-def _check(path: str, expected: bytes, blake3: bytes) -> None:
+def _check(expected: bytes, blake3: bytes) -> None:
     if blake3 != expected:
         raise IntegrityError(
-            f"the stored bytes of {path!r} are not blake3:{expected.hex()}",
+            f"the stored bytes are not blake3:{expected.hex()}",
             hint="the object is damaged; restore it from a copy",
         )
 
@@ -314,9 +314,11 @@ def export_zip(
 
 def _opened(open_stored: OpenObject, file: ManifestFile) -> io.BufferedReader:
     """A file for an archive, of which nothing can be taken back once it is written."""
-    raw = open_stored(file.blake3, file.size)
-    settle(raw, file.blake3)
-    return open_object(raw, file.blake3, file.size, repr(file.relative_path))
+    name = repr(file.relative_path)
+    with named(name):
+        raw = open_stored(file.blake3, file.size)
+        settle(raw, file.blake3)
+    return open_object(raw, file.blake3, file.size, name)
 
 
 def kit_files(manifest: Manifest, manifest_bytes: bytes, folder: str) -> Iterator[tuple[str, bytes]]:

@@ -22,7 +22,7 @@ from artifactstore.model import GARBAGE_COLLECTED
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.package_queries import PackageFilter
 from artifactstore.paths import check_relative_path, printable
-from artifactstore.reader import FallbackReader, checked, open_object
+from artifactstore.reader import FallbackReader, checked, named, open_object
 
 if TYPE_CHECKING:
     import io
@@ -150,9 +150,10 @@ class ReadCalls(StoreCalls):
         """
         file = self.get_file(package, relative_path)
         _refuse_collected(self.get_package(package))
-        with self._beside_gc(package):
+        name = printable(relative_path)
+        with self._beside_gc(package), named(name):
             raw = self._open_stored(file.digest.value, file.size)
-        return open_object(raw, file.digest.value, file.size, printable(relative_path))
+        return open_object(raw, file.digest.value, file.size, name)
 
     def read_file(self, package: str, relative_path: str) -> bytes:
         """The whole content of a file, checked against its digest.
@@ -200,7 +201,7 @@ class ReadCalls(StoreCalls):
             )
         blake3, size = found.manifest_digest.value, found.manifest_size
         _refuse_collected(found)
-        with self._beside_gc(package):
+        with self._beside_gc(package), named("the manifest"):
             raw = self._open_stored(blake3, size)
         with open_object(raw, blake3, size, "the manifest") as stream:
             return stream.read()

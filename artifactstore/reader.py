@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections import deque
@@ -11,7 +12,7 @@ from artifactstore.digest import new_blake3
 from artifactstore.errors import ArtifactStoreError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from _typeshed import WriteableBuffer
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 
 _BLOCK = 1 << 20  # bytes read at once
+_OBJECT = "the object"  # that nobody knows by another name
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Let errors say which file it is that could not be read."""
+    try:
+        yield
+    except ArtifactStoreError as error:
+        raise error.about(name) from error
 
 
 class ObjectReader(io.RawIOBase):
@@ -32,10 +43,10 @@ class ObjectReader(io.RawIOBase):
         raw: the object's bytes.
         blake3: the digest they must have, 32 bytes.
         size: in bytes.
-        name: what to call the file in an error.
+        name: what to call the file in an error; none if it has no other name than its digest.
     """
 
-    def __init__(self, raw: io.RawIOBase, blake3: bytes, size: int, name: str) -> None:
+    def __init__(self, raw: io.RawIOBase, blake3: bytes, size: int, name: str = "") -> None:
         self._raw = raw
         self._expected = blake3
         self._size = size
@@ -70,7 +81,12 @@ class ObjectReader(io.RawIOBase):
             IntegrityError: all bytes were read in order and they are not the object's.
         """
         position = self._raw.tell()
-        count = self._raw.readinto(buffer) or 0
+        try:
+            count = self._raw.readinto(buffer) or 0
+        except ArtifactStoreError as error:
+            if not self._name:
+                raise
+            raise error.about(self._name) from error
         if position == self._hashed and self._hashed < self._size:
             with memoryview(buffer) as view, view.cast("B") as data, data[:count] as fresh:
                 self._hash.update(fresh)
@@ -126,15 +142,15 @@ class ObjectReader(io.RawIOBase):
     def _compare(self) -> None:
         if self._hash.digest() != self._expected:
             raise IntegrityError(
-                f"the bytes of {self._name} are not blake3:{self._expected.hex()}",
+                f"the bytes of {self._name or _OBJECT} are not blake3:{self._expected.hex()}",
                 hint="the stored object is damaged; restore it from a copy",
             )
 
 
-def open_object(raw: io.RawIOBase, blake3: bytes, size: int, name: str) -> io.BufferedReader:
+def open_object(raw: io.RawIOBase, blake3: bytes, size: int, name: str = "") -> io.BufferedReader:
     """A buffered reader over an object, see `ObjectReader`."""
     if size == 0 and new_blake3().digest() != blake3:
-        raise IntegrityError(f"{name} cannot be empty: its digest is blake3:{blake3.hex()}")
+        raise IntegrityError(f"{name or _OBJECT} cannot be empty: its digest is blake3:{blake3.hex()}")
     return io.BufferedReader(ObjectReader(raw, blake3, size, name), 1 << 16)
 
 
@@ -296,7 +312,7 @@ def checked(raw: io.RawIOBase, blake3: bytes, size: int) -> io.RawIOBase:
     Raises:
         IntegrityError: it is damaged.
     """
-    with open_object(raw, blake3, size, "the object") as stream:
+    with open_object(raw, blake3, size) as stream:
         return MemoryReader(stream.read())
 
 

@@ -223,7 +223,8 @@ class LifecycleCalls(StoreCalls):
     ) -> RepairResult:
         """Give failed locations their bytes again, from another backend or from a directory.
 
-        A damaged object is set aside, never overwritten.
+        A damaged object is set aside, never overwritten. One that its place does not let be set aside stays,
+        and is told with the others that could not be healed.
 
         Args:
             directory: files there are matched by digest.
@@ -253,8 +254,9 @@ class LifecycleCalls(StoreCalls):
     ) -> CopyResult:
         """Put the objects of packages into another backend too; reads fall back to it.
 
-        What turns out to be damaged in the source is left out and told, and the rest is copied. Nothing is
-        recorded of the damage, which is for `verify`; what that has marked is no source.
+        What turns out to be damaged in the source, or is refused there, is left out and told, and so is what
+        the target has damaged and cannot set aside; the rest is copied. Nothing is recorded of the damage,
+        which is for `verify`; what that has marked is no source.
 
         Args:
             source, target: ids of backends.

@@ -8,9 +8,21 @@ from typing import TYPE_CHECKING
 
 from artifactstore import event_log, events, object_queries, presence
 from artifactstore.connection import fetch
-from artifactstore.errors import ArtifactStoreError, InvalidInputError, ObjectNotFoundError
+from artifactstore.errors import (
+    AccessError,
+    ArtifactStoreError,
+    BackendError,
+    InvalidInputError,
+    ObjectNotFoundError,
+)
 from artifactstore.lifecycle import object_locks
-from artifactstore.lifecycle.object_check import DIFFERENT, StoredObject, check
+from artifactstore.lifecycle.object_check import (
+    DIFFERENT,
+    MISSING,
+    StoredObject,
+    check,
+    refusal_of_one,
+)
 from artifactstore.lifecycle.repair import record_mended
 from artifactstore.lifecycle.verify import Failure, live_locations, packages_of
 from artifactstore.objects.backend import SMALL_FILE
@@ -51,7 +63,8 @@ class CopyResult:
         location_count: locations that the target has now and had not.
         object_count: objects that were really written.
         size: their bytes.
-        failures: objects that were left out because the source has not got their bytes.
+        failures: objects that were left out because the source does not give their bytes, or because what is
+            damaged in the target cannot be set aside there.
     """
 
     location_count: int
@@ -157,20 +170,16 @@ def _staged(
         try:
             staged = _stage(read, source, batch, entry)
         except (ArtifactStoreError, OSError) as error:
-            reason = check(source, entry)
-            if reason is None:  # the target has failed, or the source for a moment
-                if isinstance(error, ArtifactStoreError):
-                    raise
-                raise translation(error, f"an object in backend {source.backend_id}") from error
+            place, reason = _blamed(source, target, entry, error)
         else:
             if staged is None or staged.digests.sha256 == entry.sha256:
                 return staged
-            reason = DIFFERENT
+            place, reason = source, DIFFERENT
         with read() as connection:
             if not live_locations(connection, [entry.blake3], source.backend_id):
                 return None
             hurt = packages_of(connection, entry.blake3)
-        return Failure(entry.blake3, source.backend_id, reason, hurt)
+        return Failure(entry.blake3, place.backend_id, reason, hurt)
 
     # A batch of a local backend takes one file after the other.
     threads = 0 if target.folder else NETWORK_THREADS
@@ -188,6 +197,36 @@ def _staged(
     yield from ((entry, one(entry)) for entry in wanted if entry.size >= SMALL_FILE)
 
 
+def _blamed(
+    source: Backend, target: Backend, entry: StoredObject, error: ArtifactStoreError | OSError
+) -> tuple[Backend, str]:
+    """In which place an object is what lets its copy fail, and why.
+
+    Raises:
+        ArtifactStoreError: in neither, so that the error is one of the target, or of a moment.
+    """
+    reason = _wrong(source, entry)
+    if reason is not None:
+        return source, reason
+    if not isinstance(error, ArtifactStoreError):
+        raise translation(error, f"an object in backend {source.backend_id}") from error
+    if not isinstance(error, AccessError | BackendError):
+        raise error
+    refusal = refusal_of_one(target, error)
+    reason = _wrong(target, entry)
+    if reason in {None, MISSING}:
+        raise error
+    return target, f"{reason}; {refusal}"
+
+
+def _wrong(backend: Backend, entry: StoredObject) -> str | None:
+    """What `check` says, or why the place refuses this one object."""
+    try:
+        return check(backend, entry)
+    except (AccessError, BackendError) as error:
+        return refusal_of_one(backend, error)
+
+
 def _stage(
     read: Callable[[], AbstractContextManager[Connection]], source: Backend, batch: Batch, entry: StoredObject
 ) -> Staged | None:
@@ -198,8 +237,7 @@ def _stage(
     with contextlib.ExitStack() as opened:
 
         def checked(raw: io.RawIOBase) -> ObjectReader:
-            name = f"an object in backend {source.backend_id}"
-            return opened.enter_context(ObjectReader(raw, entry.blake3, entry.size, name))
+            return opened.enter_context(ObjectReader(raw, entry.blake3, entry.size))
 
         # Its reader refuses the last bytes of what is damaged, so that they are never named in the target.
         reader = checked(found)

@@ -158,9 +158,10 @@ def _named_wrong(backends: Mapping[str, Backend]) -> Iterator[str]:
     """Objects whose bytes do not have the digest that is their name."""
     for backend_id, backend in backends.items():
         for stored in backend.stored():
-            failure = _judged(backend, StoredObject(stored.blake3, None, stored.size))
+            name = f"blake3:{stored.blake3.hex()} in backend {backend_id}"
+            failure = _judged(backend, StoredObject(stored.blake3, None, stored.size), name)
             if failure is not None:
-                yield f"blake3:{stored.blake3.hex()} in backend {backend_id}: {failure}"
+                yield f"{name}: {failure}"
 
 
 def _objects(
@@ -196,7 +197,7 @@ def _objects(
         if state == "failed":
             failure = "a verify found it damaged"
         elif read:
-            failure = _judged(backends[backend_id], StoredObject(blake3, sha256, size))
+            failure = _judged(backends[backend_id], StoredObject(blake3, sha256, size), name)
         else:
             found = sizes[backend_id].get(blake3)
             if found != size:
@@ -218,13 +219,13 @@ def _objects(
                 yield f"blake3:{blake3.hex()} in backend {backend_id}: no location names it"
 
 
-def _judged(backend: Backend, wanted: StoredObject) -> str | None:
+def _judged(backend: Backend, wanted: StoredObject, name: str) -> str | None:
     """What is wrong with an object, be it that its place does not give it, and still gives its marker."""
     try:
         return check(backend, wanted)
     except (AccessError, BackendError) as error:
         backend.require()
-        return f"not read: {error.message}"
+        return f"not read: {error.message.removeprefix(f'{name}: ')}"
 
 
 def _packages(connection: Connection, blake3: bytes) -> str:
@@ -252,7 +253,7 @@ def _manifests(connection: Connection, backends: Mapping[str, Backend], store_id
         package = package_queries.package(connection, sequence)
         name = f"package {package.package_id}"
         try:
-            with open_object(backends[backend_id].open(blake3, size), blake3, size, name) as stream:
+            with open_object(backends[backend_id].open(blake3, size), blake3, size, "its manifest") as stream:
                 data = stream.read()
             found = manifest.decode(data)
         except ArtifactStoreError as error:

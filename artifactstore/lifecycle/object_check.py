@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from artifactstore.digest import Hasher
-from artifactstore.errors import ArtifactStoreError, BackendError, IntegrityError, ObjectNotFoundError
+from artifactstore.errors import (
+    AccessError,
+    ArtifactStoreError,
+    BackendError,
+    IntegrityError,
+    ObjectNotFoundError,
+)
 from artifactstore.objects.backend import SMALL_FILE
 from artifactstore.objects.ring import pump
 from artifactstore.reader import fill_from
@@ -25,7 +31,9 @@ TRUNCATED = "wrong size"
 DIFFERENT = "digest differs"
 UNREADABLE = "unreadable"
 
-_FAILED_INSIDE = "server-error"  # the code of an answer that is about one object, if others are given
+_FAILED_INSIDE = "server-error"
+# Codes of answers that are about one object, if others are given.
+_OF_ONE_OBJECT = frozenset({_FAILED_INSIDE, "access-denied"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +67,20 @@ def check(backend: Backend, wanted: StoredObject) -> str | None:
         if error.code != _FAILED_INSIDE:
             raise
         backend.require()
-        _log.warning("%s: %s", name_of(backend, wanted), error.message)
+        _log.warning("%s", error.message)
         return UNREADABLE
 
 
-def name_of(backend: Backend, wanted: StoredObject) -> str:
-    """What to call an object in a message."""
-    return f"blake3:{wanted.blake3.hex()} in backend {backend.backend_id}"
+def refusal_of_one(backend: Backend, error: AccessError | BackendError) -> str:
+    """Why a remote place refuses one object, while it still gives its marker.
+
+    Raises:
+        AccessError, BackendError: the error is the place's, or the place is away.
+    """
+    if backend.folder or error.code not in _OF_ONE_OBJECT:
+        raise error
+    backend.require()
+    return error.message
 
 
 def _compared(backend: Backend, wanted: StoredObject) -> str | None:

@@ -76,7 +76,7 @@ def find(
     protected = stale = 0
     before = now - older_than * 1_000_000
     for backend_id, backend in backends.items():
-        for hidden, entries in ((False, backend.stored()), (True, backend.hidden())):
+        for entries in (backend.stored(), backend.hidden()):
             for batch in _batches(entries):
                 with read() as connection:
                     left_over = [each for each in batch if not _is_live(connection, each.blake3, backend_id)]
@@ -84,7 +84,7 @@ def find(
                 protected += len(left_over) - len(old)
                 if delete and old:
                     with new_transaction() as transaction:
-                        orphans += _remove(transaction, backend, old, hidden=hidden)
+                        orphans += _remove(transaction, backend, old)
                 else:
                     with read() as connection:
                         orphans += _found(connection, backend_id, old)
@@ -122,15 +122,13 @@ def _found(connection: Connection, backend_id: str, old: list[Stored]) -> list[O
     ]
 
 
-def _remove(transaction: Transaction, backend: Backend, old: list[Stored], *, hidden: bool) -> list[Orphan]:
+def _remove(transaction: Transaction, backend: Backend, old: list[Stored]) -> list[Orphan]:
     """Remove objects that are still orphans under the lock, and say so in the log."""
     backend_id = backend.backend_id
     connection = transaction.connection
     still = [each for each in old if not _is_live(connection, each.blake3, backend_id)]
     pending = {each.blake3 for each in still if _is_pending(connection, each.blake3, backend_id)}
     wanted = [each.blake3 for each in still]
-    if hidden:
-        backend.reveal(wanted)
     locked = backend.remove_all(wanted, released=object_locks.released(connection, backend, wanted))
     gone = [each for each in still if each.blake3 not in locked]
     if gone:

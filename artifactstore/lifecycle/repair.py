@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 from artifactstore import events, object_queries, presence
 from artifactstore.check import walk_files
 from artifactstore.connection import fetch
-from artifactstore.errors import ArtifactStoreError, BackendError, ObjectNotFoundError
+from artifactstore.errors import AccessError, ArtifactStoreError, BackendError, ObjectNotFoundError
 from artifactstore.ingest import open_directory
 from artifactstore.lifecycle import object_locks
-from artifactstore.lifecycle.object_check import StoredObject, check
+from artifactstore.lifecycle.object_check import StoredObject, check, refusal_of_one
 from artifactstore.lifecycle.verify import Failure, live_locations, packages_of
 from artifactstore.moment import id_text
 from artifactstore.os_errors import release
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from artifactstore.digest import DigestPair
     from artifactstore.objects.backend import Backend
     from artifactstore.sources import Source
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Healed:
 
 @dataclass(frozen=True, slots=True)
 class Unhealed:
-    """An object that nobody could give back.
+    """An object that nobody could give back, or whose place did not take it.
 
     Args:
         holds: ids of the holds on the packages that it hurts.
@@ -81,8 +85,12 @@ def repair(
     offered = {} if directory is None else _offered(directory, {wanted.size for wanted, _ in failed})
     healed: list[Healed] = []
     unhealed: list[Unhealed] = []
-    for wanted, reason in failed:
-        origin = _heal(read, backends, backend, wanted, offered)
+    for wanted, found in failed:
+        reason = found
+        try:
+            origin = _heal(read, backends, backend, wanted, offered)
+        except (AccessError, BackendError) as error:
+            origin, reason = None, f"{reason}; {refusal_of_one(backend, error)}"
         with new_transaction() as transaction:
             # Under the lock, since a gc, a push or another repair may have come between.
             connection = transaction.connection
@@ -177,7 +185,7 @@ def _heal(
         ]
     for other in others:
         source = backends.get(other)
-        if source is None or check(source, wanted) is not None:
+        if source is None or not _gives(source, wanted):
             continue
         # A gc may have removed it since it was checked.
         with contextlib.suppress(ObjectNotFoundError), source.open(wanted.blake3, wanted.size) as raw:
@@ -187,6 +195,15 @@ def _heal(
         if digests.blake3 == wanted.blake3 and _put(backend, wanted, path):
             return "directory"
     return None
+
+
+def _gives(source: Backend, wanted: StoredObject) -> bool:
+    """Whether another place has the object, and lets it be read."""
+    try:
+        return check(source, wanted) is None
+    except (AccessError, BackendError) as error:
+        _log.warning("%s", refusal_of_one(source, error))
+        return False
 
 
 def _put(backend: Backend, wanted: StoredObject, source: Source) -> bool:

@@ -17,7 +17,7 @@ from artifactstore import events, object_queries, presence
 from artifactstore.connection import fetch
 from artifactstore.errors import AccessError, BackendError
 from artifactstore.lifecycle import object_locks
-from artifactstore.lifecycle.object_check import UNREADABLE, StoredObject, check, name_of
+from artifactstore.lifecycle.object_check import UNREADABLE, StoredObject, check
 from artifactstore.lifecycle.projection import DELETED, FAILED
 from artifactstore.moment import id_text
 from artifactstore.objects.backend import SMALL_FILE
@@ -250,15 +250,10 @@ def _attempt(backend: Backend, wanted: StoredObject) -> Outcome:
     """What `check` says, or why a remote place did not answer."""
     try:
         return check(backend, wanted)
-    except AccessError as error:
+    except (AccessError, BackendError) as error:
         if backend.folder:
             raise
-        return AccessError(f"{name_of(backend, wanted)}: {error.message}", hint=error.hint, code=error.code)
-    except BackendError as error:
-        if backend.folder:
-            raise
-        message = f"{name_of(backend, wanted)}: {error.message}"
-        return BackendError(message, hint=error.hint, code=error.code, retryable=error.retryable)
+        return error
 
 
 def _job(backend: Backend) -> Job[list[StoredObject], list[Outcome]]:

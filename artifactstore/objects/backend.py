@@ -199,15 +199,14 @@ class Backend(Protocol):
     def hidden(self) -> Iterator[Stored]:
         """Objects that a deletion has hidden and whose bytes are still there, with the moment when it did."""
 
-    def reveal(self, wanted: Iterable[bytes]) -> None:
-        """Undo that, so that they can be removed like any other. Call under the write lock."""
-
     @property
     def object_locks(self) -> ObjectLocks | None:
         """The locks of this place, by the keys of objects; None if it has none."""
 
     def remove_all(self, wanted: Iterable[bytes], *, released: Collection[bytes] = ()) -> dict[bytes, Lock]:
-        """Remove objects, durable on return; idempotent. Call under the write lock, see `lifecycle.gc`.
+        """Remove objects, hidden or not, durable on return; idempotent.
+
+        Call under the write lock, see `lifecycle.gc`.
 
         Args:
             released: those whose legal holds are over, and are lifted where they are still there.

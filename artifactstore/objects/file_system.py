@@ -222,9 +222,6 @@ class FileSystemService:
         """Nothing: no versions are kept; see `Service.hidden`."""
         return iter(())
 
-    def reveal(self, keys: Sequence[str]) -> None:
-        """Nothing; see `Service.reveal`."""
-
     @property
     def object_locks(self) -> None:
         """None: see `Service.object_locks`."""

@@ -264,9 +264,6 @@ class LocalBackend:
         """Nothing: what is deleted is gone; see `Backend.hidden`."""
         return iter(())
 
-    def reveal(self, wanted: Iterable[bytes]) -> None:
-        """Nothing; see `Backend.reveal`."""
-
     def _unlink(self, key: str) -> None:
         """Remove one object, not durable yet; idempotent."""
         with contextlib.suppress(FileNotFoundError):

@@ -6,6 +6,7 @@ what stays without an event is an orphan, found by its age.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from artifactstore.digest import DIGEST_SIZE, is_lower_hex, object_key
 from artifactstore.errors import (
+    AccessError,
     ArtifactStoreError,
     BackendError,
     IntegrityError,
@@ -154,13 +156,11 @@ class RemoteBackend:
         before = time.time_ns() // 1000 - older_than * 1_000_000
         uploads = [each for top in (_TOP, f"{SET_ASIDE}/") for each in self._service.unfinished(top, before)]
         probes = [each.key for each in self._service.entries(PROBE) if each.written_at <= before]
-        hidden = [each.key for each in self._service.hidden(PROBE) if each.written_at <= before]
-        probes += hidden
+        probes += [each.key for each in self._service.hidden(PROBE) if each.written_at <= before]
         if dry_run:
             return len(uploads) + len(probes)
         for key, upload in uploads:
             self._service.abort(key, upload)
-        self._service.reveal(hidden)
         locked = self._service.delete_all(probes) if probes else ()
         return len(uploads) + len(probes) - len(locked)
 
@@ -169,15 +169,16 @@ class RemoteBackend:
     def open(self, blake3: bytes, size: int) -> io.RawIOBase:
         """A stream over an object; see `Backend.open`."""
         key = object_key(blake3)
-        if size == 0:
-            found = self._service.head(key)
-            if found is None:
-                self._service.require()
-            first: bytes | bytearray = b""
-            length = None if found is None else found.size
-        else:
-            part = self._service.get(key, 0, min(size, FIRST_BLOCK))
-            first, length = (b"", None) if part is None else (part.data, part.size)
+        first: bytes | bytearray = b""
+        with self._naming(blake3):
+            if size == 0:
+                found = self._service.head(key)
+                if found is None:
+                    self._service.require()
+                length = None if found is None else found.size
+            else:
+                part = self._service.get(key, 0, min(size, FIRST_BLOCK))
+                first, length = (b"", None) if part is None else (part.data, part.size)
         if length is None:
             raise self._missing(blake3)
         if length != size:
@@ -185,7 +186,8 @@ class RemoteBackend:
             raise IntegrityError(message, hint="restore it from a copy; see `artifactstore storage repair`")
 
         def fetch(start: int, wanted: int) -> bytes | bytearray:
-            part = self._service.get(key, start, wanted)
+            with self._naming(blake3):
+                part = self._service.get(key, start, wanted)
             if part is None:
                 raise self._missing(blake3)
             if part.size != size:
@@ -193,6 +195,14 @@ class RemoteBackend:
             return part.data
 
         return RemoteReader(fetch, size, first)
+
+    @contextlib.contextmanager
+    def _naming(self, blake3: bytes) -> Iterator[None]:
+        """Let the refusals of the service, which name the place, name the object too."""
+        try:
+            yield
+        except (AccessError, BackendError) as error:
+            raise error.about(f"blake3:{blake3.hex()} in backend {self._backend_id}") from error
 
     def _missing(self, blake3: bytes) -> ObjectNotFoundError:
         message = f"the object blake3:{blake3.hex()} is missing in backend {self._backend_id}"
@@ -227,10 +237,6 @@ class RemoteBackend:
     def hidden(self) -> Iterator[Stored]:
         """What a deletion has hidden and not removed; see `Backend.hidden`."""
         return _objects(self._service.hidden(_TOP))
-
-    def reveal(self, wanted: Iterable[bytes]) -> None:
-        """Bring hidden objects back; see `Backend.reveal`."""
-        self._service.reveal([object_key(blake3) for blake3 in wanted])
 
     @property
     def object_locks(self) -> ObjectLocks | None:

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from artifactstore.digest import Hasher, digest_pair, new_blake3, object_key
-from artifactstore.errors import BackendError, SourceChangedError
+from artifactstore.errors import AccessError, BackendError, SourceChangedError
 from artifactstore.objects.backend import Staged
 from artifactstore.objects.ring import pump
 from artifactstore.os_errors import translation
@@ -179,7 +179,11 @@ class RemoteBatch:
     def _set_aside(self, key: str) -> None:
         """Keep a damaged object for those who will ask how it came about."""
         kept = f"{SET_ASIDE}/{key.rpartition('/')[2]}.{os.urandom(4).hex()}"
-        if self._service.copy(key, kept):
+        try:
+            is_there = self._service.copy(key, kept)
+        except (AccessError, BackendError) as error:
+            raise error.about(f"{key} is damaged and cannot be set aside") from error
+        if is_there:
             _log.warning("object %s is damaged; set aside as %s and written anew", key, kept)
 
     def reuse(self, wanted: Sequence[tuple[bytes, int]]) -> set[bytes]:

@@ -129,15 +129,12 @@ class Service(Protocol):
         The size is that of all versions together.
         """
 
-    def reveal(self, keys: Sequence[str]) -> None:
-        """Bring hidden ones back: not every service lets `delete_all` know of them."""
-
     @property
     def object_locks(self) -> ObjectLocks | None:
         """The locks of this place; None if it enforces none, or is not asked to."""
 
     def delete_all(self, keys: Sequence[str], *, released: Collection[str] = ()) -> dict[str, Lock]:
-        """Free keys, with all versions of what lies there; idempotent.
+        """Free keys, with all versions of what lies there, hidden or not; idempotent.
 
         Args:
             released: keys whose legal holds are over, and are lifted where they are still there.

@@ -157,6 +157,36 @@ class LockingPlace(S3Place):
         return SharedService(self.server, prefix, bucket=self.bucket, object_lock="GOVERNANCE")
 
 
+@dataclass(frozen=True)
+class VersionedPlace(S3Place):
+    """A place whose bucket keeps versions: what is only hidden is still stored.
+
+    Args:
+        bucket: of its own.
+    """
+
+    bucket: str = field(kw_only=True)
+
+    @classmethod
+    def fresh(cls, root: Path, server: Server) -> Self:
+        bucket = f"versions-{uuid.uuid4().hex[:8]}"
+        calls = S3Calls(server.config(""))
+        calls.call("create_bucket", Bucket=bucket)
+        enabled = {"Status": "Enabled"}
+        calls.call("put_bucket_versioning", Bucket=bucket, VersioningConfiguration=enabled)
+        calls.close()
+        return cls(root, server=server, prefix=_new_prefix(), bucket=bucket)
+
+    def stored(self, data: bytes, *, second: bool = False) -> bytes | None:
+        found = super().stored(data, second=second)
+        key = object_key(digest_pair(data).blake3)
+        hidden = self._service(SECOND if second else REMOTE).hidden(key)
+        return data if found is None and next(hidden, None) is not None else found
+
+    def _service(self, name: str) -> SharedService:
+        return SharedService(self.server, f"{self.prefix}/{name}", bucket=self.bucket)
+
+
 def _new_prefix() -> str:
     return f"drill/{uuid.uuid4().hex[:8]}"
 

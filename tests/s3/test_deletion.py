@@ -96,10 +96,10 @@ def test_a_thousand_keys_are_one_request(plain: Place) -> None:
     plain.overwrite("there", b"there")
     # Keys that are free already are no failure.
     assert service.delete_all(["there", *(f"absent/{number}" for number in range(1499))]) == {}
-    assert calls.counts == {"delete_objects": 2}
+    assert calls.counts == {"get_bucket_versioning": 1, "delete_objects": 2}
     assert service.delete_all([]) == {}
     assert service.delete_all(["there"]) == {}
-    assert calls.counts == {"delete_objects": 2, "delete_object": 1}
+    assert calls.counts == {"get_bucket_versioning": 2, "delete_objects": 2, "delete_object": 1}
     assert plain.all_keys() == []
     service.close()
 
@@ -165,13 +165,21 @@ def test_a_server_that_knows_no_such_requests_is_asked_for_each_key(plain: Place
         service.close()
 
 
-def test_many_versions_go_too(versioned: Locked, home: Home, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+def test_many_versions_go_too(versioned: Locked, home: Home, tmp_path: Path, *, told: bool) -> None:
+    assert versioned.place.server is not None
     files = {str(number): f"file {number}".encode() for number in range(40)}
-    service = versioned.place.service(bucket=versioned.bucket)
-    with expire(home, RemoteBackend(service, backend_id=REMOTE), tmp_path / "tree", files) as store:
-        versioned.call("put_object", Key=versioned.key(b"file 7"), Body=b"file 7")
-        assert store.gc(**ACTOR).removed_count == len(files) + 1
-        page = versioned.call("list_object_versions", Prefix=versioned.place.prefix)
-        assert not page.get("DeleteMarkers", ())
-        assert [entry["Key"].rpartition("/")[2] for entry in page["Versions"]] == ["artifactstore.json"]
-        assert store.fsck().clean
+    with in_front_of(str(versioned.place.server.config("").endpoint_url)) as proxy:
+        if not told:  # that the bucket keeps versions
+            asks = Fault(lambda asked: "?versioning" in asked.path, 1000, instead=error(403, "AccessDenied"))
+            proxy.plan(asks)
+        service = versioned.place.service(bucket=versioned.bucket, endpoint_url=proxy.url)
+        backend = RemoteBackend(service, backend_id=REMOTE)
+        with expire(home, backend, tmp_path / "tree", files) as store:
+            versioned.call("put_object", Key=versioned.key(b"file 7"), Body=b"file 7")
+            assert store.gc(**ACTOR).removed_count == len(files) + 1
+            assert told or asks.seen
+            assert store.fsck().clean
+    page = versioned.call("list_object_versions", Prefix=versioned.place.prefix)
+    assert not page.get("DeleteMarkers", ())
+    assert [entry["Key"].rpartition("/")[2] for entry in page["Versions"]] == ["artifactstore.json"]

@@ -19,7 +19,7 @@ from crash.pairs import ROWS as PAIRS_BY_NAME
 from crash.points import Verdict, judge
 from crash.tidiness import assert_tidy
 
-from s3.drill_place import LockingPlace, S3Place
+from s3.drill_place import LockingPlace, S3Place, VersionedPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +53,7 @@ LOCKING = (
     ),
 )
 COUNTED = re.compile("blake3|delete_objects|commit")
+REMOVES = re.compile("(delete|list)_object")
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,28 @@ def test_a_killed_call_leaves_no_lock_weaker_than_the_log(
     chosen = drill.sample(range(1, len(steps)), at_most=POINTS)
     verdicts = list(pool.map(partial(kill, row, locking_place), chosen))
     judge(drill, "kill points over S3 with locks", verdicts)
+
+
+@pytest.fixture(params=["seaweedfs", "ceph"])
+def versioned_place(
+    request: pytest.FixtureRequest, start: Callable[[str], Server], tmp_path: Path
+) -> Iterator[VersionedPlace]:
+    """A fresh place in a bucket with versions on each of the servers."""
+    made = VersionedPlace.fresh(tmp_path / "prepared", start(request.param))
+    made.root.mkdir()
+    yield made
+    made.remove()
+
+
+def test_after_a_killed_gc_only_what_is_gone_counts_as_freed(
+    pool: ProcessPoolExecutor, versioned_place: VersionedPlace, drill: Drill
+) -> None:
+    ROWS["gc"].set_up(versioned_place)
+    steps = pool.submit(steps_of, "gc", versioned_place).result()
+    # What is hidden, or gone in part, is the next gc's.
+    chosen = [number for number, step in enumerate(steps) if REMOVES.match(step)]
+    verdicts = list(pool.map(partial(kill, "gc", versioned_place), chosen))
+    judge(drill, "kill points over S3 with versions", verdicts)
 
 
 @pytest.mark.slow

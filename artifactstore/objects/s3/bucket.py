@@ -73,6 +73,13 @@ class Bucket:
         except KeyMissing:
             raise self.missing() from None
 
+    def keeps_versions(self) -> bool:
+        """Whether it keeps the versions of its objects, or did so once."""
+        try:
+            return bool(self.call("get_bucket_versioning").get("Status"))
+        except KeyMissing:
+            raise self.missing() from None
+
     def missing(self) -> BackendError:
         """The error for a bucket that is not there."""
         hint = "create it, or correct the name"

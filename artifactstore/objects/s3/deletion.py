@@ -1,7 +1,8 @@
 """Deletion: many keys in one request, and all versions where a bucket keeps them.
 
 On a bucket with versions a plain delete only hides an object behind a marker; the bytes go with their
-version.
+version. So nothing is hidden there: what breaks off leaves an object that the next deletion finds, while RGW
+says of a hidden one that it is gone.
 """
 
 from __future__ import annotations
@@ -36,9 +37,8 @@ class Deletion:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max(1, min(_THREADS, len(keys)))) as pool:
-            # With Object Lock every object has versions: a plain delete would only add markers.
             versioned = list(keys)
-            if self._bucket.config.object_lock is None:
+            if keys and not self._keeps_versions():
                 versioned = []
                 for start in range(0, len(keys), _TOGETHER):
                     some = keys[start : start + _TOGETHER]
@@ -49,6 +49,16 @@ class Deletion:
                     versioned += [key for key, hid in zip(alone, hides, strict=True) if hid]
             locks = pool.map(lambda key: self._delete_versions(key, lift=key in released), versioned)
             return {key: lock for key, lock in zip(versioned, locks, strict=True) if lock is not None}
+
+    def _keeps_versions(self) -> bool:
+        if self._bucket.config.object_lock is not None:
+            return True
+        try:
+            return self._bucket.keeps_versions()
+        except (AccessError, BackendError) as error:
+            if error.code not in {"access-denied", "not-implemented"}:
+                raise
+            return False  # then the answer to each delete says whether it has only hidden something
 
     def _delete_together(self, keys: Sequence[str]) -> tuple[set[str], list[str]]:
         """One request for many keys.

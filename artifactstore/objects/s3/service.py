@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from artifactstore.errors import AccessError, ArtifactStoreError, BackendError
@@ -121,11 +120,16 @@ class S3Service:
 
     def hidden(self, prefix: str) -> Iterator[Found]:
         """Keys below whose newest version, a marker of a deletion, others lie; see `Service.hidden`."""
-        if not self._bucket.call("get_bucket_versioning").get("Status"):
+        if not self._bucket.keeps_versions():
             return
         marked: dict[str, int] = {}
         sizes: dict[str, int] = {}
-        for page in self._versions(prefix):
+        for page in self._bucket.pages(
+            "list_object_versions",
+            {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"},
+            Prefix=self._bucket.key(prefix),
+            MaxKeys=self._config.page_size,
+        ):
             for entry in page.get("DeleteMarkers", ()):
                 if entry["IsLatest"]:
                     marked[self._bucket.relative(entry["Key"])] = microseconds(entry["LastModified"])
@@ -136,24 +140,6 @@ class S3Service:
                     sizes[key] = sizes.get(key, 0) + int(entry["Size"])
         for key, size in sizes.items():
             yield Found(key, size, marked[key])
-
-    def reveal(self, keys: Sequence[str]) -> None:
-        """Remove the markers; see `Service.reveal`. RGW says nothing when a hidden key is deleted again."""
-        for key in keys:
-            for page in self._versions(key):
-                for entry in page.get("DeleteMarkers", ()):
-                    if self._bucket.relative(entry["Key"]) == key:
-                        with contextlib.suppress(KeyMissing):
-                            which = {"Key": entry["Key"], "VersionId": entry["VersionId"]}
-                            self._bucket.call("delete_object", **which)
-
-    def _versions(self, prefix: str) -> Iterator[dict[str, Any]]:
-        return self._bucket.pages(
-            "list_object_versions",
-            {"KeyMarker": "NextKeyMarker", "VersionIdMarker": "NextVersionIdMarker"},
-            Prefix=self._bucket.key(prefix),
-            MaxKeys=self._config.page_size,
-        )
 
     # Writing
 
