@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from artifactstore.digest import Buffer
     from artifactstore.ingest import Entry
 
-_AT_ONCE = 1000  # files of one question
+_AT_ONCE = 1000  # digests of one question
+_NAMED_AT_ONCE = 250  # files; with the longest paths there are a server still reads them as one document
 _KEY_MAX = 128  # characters of a key in a header field
 PART = 16 << 20  # bytes; a larger file goes in parts of this size
 _OUTLASTED = 60.0  # seconds; a server ends a request sooner whose connection broke without a word
@@ -96,8 +97,8 @@ class Uploads:
             Those that it has not taken, since it does not have the bytes of all of them any more.
         """
         left: list[Entry] = []
-        for at in range(0, len(entries), _AT_ONCE):
-            part = entries[at : at + _AT_ONCE]
+        for at in range(0, len(entries), _NAMED_AT_ONCE):
+            part = entries[at : at + _NAMED_AT_ONCE]
             files = [
                 {
                     "relative_path": path,
