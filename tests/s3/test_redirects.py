@@ -78,6 +78,28 @@ def test_a_redirect_is_not_followed(session: None, method: str, status: str, key
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("region", ["eu-west-1", "elsewhere.example/x#"])
+def test_the_name_of_another_region_leads_to_no_other_host(session: None, region: str) -> None:
+    body = f"<Error><Code>AuthorizationHeaderMalformed</Code><Region>{region}</Region></Error>"
+    refusal = http_answer(body.encode(), status="400 Bad Request", more=f"x-amz-bucket-region: {region}\r\n")
+    with rude(answering(refusal)) as server, calling(server.url) as calls:
+        with pytest.raises(BackendError):
+            put(calls)
+        assert all(
+            f"\r\nHost: {server.url[7:]}\r\n".lower().encode() in head.lower() for head in server.requests
+        )
+
+
+def test_a_library_that_would_follow_is_not_used(session: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    monkeypatch.delattr(AIOHTTPSession, "_get_session")
+    with rude(answering(GOOD)) as server:
+        with calling(server.url, credentials=lambda: None) as calls, refused(BackendError, "no-s3fs"):
+            put(calls)
+        assert server.callers == []
+
+
 def test_a_redirect_is_told_alike_on_both_ways(session: None) -> None:
     said = []
     with rude(answering(redirect("307 Temporary", "/other"))) as server:
