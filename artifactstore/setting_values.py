@@ -44,8 +44,10 @@ _URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _FILE_URL = re.compile(r"file://(?:localhost)?(/[^?#\x00-\x20\x7f]*)", re.IGNORECASE)
 _BACKEND_ID = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
 _ELSEWHERE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\x00-\x20\x7f-\x9f]+")
-# S3 has settings of its own, and nothing can be written through a web page.
-_REFUSED_SCHEMES = ("s3", "s3a", "s3n", "http", "https")
+# S3 has settings of its own, nothing can be written through a web page, and memory ends with the process.
+_REFUSED_SCHEMES = ("s3", "s3a", "s3n", "http", "https", "memory")
+# Beside 169.254.169.254. Source: the manuals of AWS and of Alibaba Cloud, "instance metadata".
+_METADATA_ADDRESSES = ("fd00:ec2::254", "100.100.100.200")
 _ROUTE = re.compile(r"(\*|[^\s*:=]+):(\*|[^\s*:=]+)=([^\s*:=]+)")
 
 
@@ -193,13 +195,17 @@ def storage_url(text: str) -> Path | str:
     """The directory of a `file:` URL, or the URL of another file system that fsspec knows.
 
     Raises:
-        SettingsError: as `file_url`; also for S3, which has settings of its own, and for web pages.
+        SettingsError: as `file_url`; also for S3, which has settings of its own, for web pages, and for
+            memory.
     """
     scheme = _URL_SCHEME.match(text)
     name = "" if scheme is None else scheme[1].lower()
     if name in _REFUSED_SCHEMES:
-        ours = "use ARTIFACTSTORE_S3_BUCKET and its neighbours, and the id s3"
-        hint = ours if name.startswith("s3") else "use file:, sftp:, gs: or another writable file system"
+        hint = "use file:, sftp:, gs: or another writable file system"
+        if name.startswith("s3"):
+            hint = "use ARTIFACTSTORE_S3_BUCKET and its neighbours, and the id s3"
+        elif name == "memory":
+            hint = f"what is in memory is gone when the command ends; {hint}"
         raise SettingsError(f"this version has no backend for {name}: URLs", hint=hint)
     if name in {"", "file"} or _ELSEWHERE_URL.fullmatch(text) is None:
         return file_url(text)
@@ -232,6 +238,33 @@ def base_url(text: str) -> str:
             hint="use http://host:port/path or https://host:port/path, without query and fragment",
         )
     return text.rstrip("/")
+
+
+def service_url(text: str) -> str:
+    """Read a base URL to which bytes of the store go, or what is known of them."""
+    url = base_url(text)
+    if is_link_local(urlsplit(url).hostname or ""):
+        raise SettingsError(
+            f"{printable(mask_url(text))} is a link-local address, where clouds keep their machines' secrets",
+            hint="use the name or another address of the service",
+        )
+    return url
+
+
+def is_link_local(host: str) -> bool:
+    """Whether a host is a link-local address or one of a cloud's metadata; a name is not looked up."""
+    import ipaddress
+    import socket
+
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))  # 2852039166, 0xa9fea9fe and the like
+        except (OSError, ValueError):
+            return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_link_local or str(address) in _METADATA_ADDRESSES
 
 
 def bearer_token(text: str) -> str:

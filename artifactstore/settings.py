@@ -33,6 +33,7 @@ from artifactstore.setting_values import (
     optional,
     routes,
     secret_ref,
+    service_url,
     show,
 )
 
@@ -179,7 +180,7 @@ class Settings:
         default=(), metadata=_from("ARTIFACTSTORE_STORAGE_BACKEND_ROUTES", routes)
     )
     s3_endpoint_url: str | None = field(
-        default=None, metadata=_from("ARTIFACTSTORE_S3_ENDPOINT_URL", optional(base_url), mask=mask_url)
+        default=None, metadata=_from("ARTIFACTSTORE_S3_ENDPOINT_URL", optional(service_url), mask=mask_url)
     )
     s3_region: str = field(
         default="us-east-1",
@@ -224,7 +225,7 @@ class Settings:
         default=8 * _MIB, metadata=_from("ARTIFACTSTORE_S3_MULTIPART_CHUNK_BYTES", _S3_PART)
     )
     state_hub_url: str | None = field(
-        default=None, metadata=_from("STATE_HUB_URL", optional(base_url), mask=mask_url)
+        default=None, metadata=_from("STATE_HUB_URL", optional(service_url), mask=mask_url)
     )
     state_hub_workstream_id: str | None = field(
         default=None, metadata=_from("STATE_HUB_WORKSTREAM_ID", optional(_HUB_ID))

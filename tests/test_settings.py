@@ -58,6 +58,23 @@ def load_one(name: str, text: str) -> Settings:
     return load_settings(environ={name: text})
 
 
+SERVICES = ("ARTIFACTSTORE_S3_ENDPOINT_URL", "STATE_HUB_URL")
+LINK_LOCAL = (
+    "http://169.254.169.254",
+    "https://169.254.170.2:443/v2",
+    "http://user@169.254.169.254/latest/",
+    "http://2852039166",
+    "http://0xA9FEA9FE/",
+    "http://0251.0376.0251.0376",
+    "http://169.254.43518",
+    "http://[fe80::a9fe:a9fe]:80",
+    "http://[FE80::1%25eth0]",
+    "http://[::ffff:169.254.169.254]",
+    "http://[fd00:ec2::254]",
+    "http://100.100.100.200",
+)
+
+
 def refused(name: str, text: str) -> SettingsError:
     with pytest.raises(SettingsError) as caught:
         load_one(name, text)
@@ -259,6 +276,7 @@ def test_errors_name_a_flag() -> None:
         ("ARTIFACTSTORE_API_URL", "http://ho st/"),
         ("STATE_HUB_URL", "file:///etc/passwd"),
         ("ARTIFACTSTORE_S3_ENDPOINT_URL", "gopher://host"),
+        *((name, url) for name in SERVICES for url in LINK_LOCAL),
         ("ARTIFACTSTORE_RETENTION_SWEEP_INTERVAL_SECONDS", "0"),
         ("ARTIFACTSTORE_RETENTION_SWEEP_INTERVAL_SECONDS", "31536001"),
         ("ARTIFACTSTORE_RETENTION_SWEEP_INTERVAL_SECONDS", "-1"),
@@ -290,6 +308,14 @@ def test_unusable_values_are_refused_and_quoted(name: str, text: str) -> None:
     assert "'" in error.message
     assert len(error.message) < 400
     assert error.message.isprintable()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "[::1]", "10.169.254.1", "169.253.255.255", "s3.example", "1.example"]
+)
+def test_addresses_of_services(name: str, host: str) -> None:
+    assert described(load_one(name, f"http://{host}:9000"))[name].text == f"http://{host}:9000"
 
 
 @pytest.mark.parametrize(
@@ -480,6 +506,7 @@ def test_names_of_further_backends_that_are_refused(name: str, said: str) -> Non
     [
         (f"s3://key:{SECRET}@bucket", "this version has no backend for s3: URLs"),
         (f"HTTPS://{SECRET}@host/x", "this version has no backend for https: URLs"),
+        (f"Memory://{SECRET}", "this version has no backend for memory: URLs"),
         (f"file://me:{SECRET}@host/srv", "is not the URL of a local directory"),
         (f"file:///srv?key={SECRET}", "is not the URL of a local directory"),
         (f"file:///srv#{SECRET}", "is not the URL of a local directory"),

@@ -37,19 +37,37 @@ class Commit:
 
 
 def path_of(remote: str) -> str:
-    """The path of a remote on its host, `team/shop` of `git@example.org:team/shop.git`."""
-    path = urlsplit(remote).path if "://" in remote else remote.rpartition(":")[2]
-    return path.strip("/ ").removesuffix(".git").rstrip("/")
+    """The path of a remote on its host, `team/shop` of `git@example.org:team/shop.git`; may be empty."""
+    return _parts(remote)[1].strip("/ ").removesuffix(".git").rstrip("/")
 
 
 def public_address(remote: str) -> str | None:
-    """Where a remote is, without users, passwords and queries; None if that is on this machine."""
+    """Where a remote is, without users, passwords and queries.
+
+    Returns:
+        None if that is on this machine, or where a password ends and the host begins cannot be told.
+    """
+    host, path = _parts(remote)
+    return f"{host}{path}" if host else None
+
+
+def _parts(remote: str) -> tuple[str, str]:
+    """What stands before the path of a remote, and the path; empty where that may hold what is secret."""
     if "://" in remote:
-        parts = urlsplit(remote)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname}{port}{parts.path}" if parts.hostname else None
-    short = re.fullmatch(r"(?:[^/@]+@)?([^/:@]+:[^?#]+)", remote)
-    return short[1] if short else None
+        try:
+            parts = urlsplit(remote)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            return "", ""
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":  # of a password with one of `/?#` in it
+            return "", ""
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme}://{host}{port}" if host else "", parts.path
+    if re.match("[^/]*:", remote) is None:
+        return "", remote
+    # A path with an @ is rarer than a password with one.
+    short = re.fullmatch(r"([^/:]+:)([^:?#][^?#]*)", remote.rpartition("@")[2])
+    return (short[1], short[2]) if short else ("", "")
 
 
 class Repository:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from artifactstore.errors import InvalidInputError, SettingsError
 from artifactstore.model import DELIVERED
+from artifactstore.setting_values import is_link_local
 from artifactstore.version import __version__
 
 if TYPE_CHECKING:
@@ -72,6 +73,11 @@ class StateHub:
             raise SettingsError(
                 "the address of State Hub holds credentials, a query or a fragment",
                 hint="give scheme, host, port and path only",
+            )
+        if is_link_local(parts.hostname):
+            raise SettingsError(
+                "the address of State Hub is link-local, where clouds keep their machines' secrets",
+                hint="use the name or another address of the hub",
             )
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, port

@@ -64,7 +64,7 @@ PLACES = [
     Place("key of a root", ours(STORAGE_LOCAL_ROOT=f"s3://key:{CANARY}@bucket"), refused=True),
     Place("key of a further backend", ours(STORAGE_URL_OFF_SITE=f"s3://key:{CANARY}@b"), refused=True),
     Place("setting that nobody knows", ours(S3_SECRET_KEY=CANARY)),
-    Place("keys of other programs", {"AWS_SECRET_ACCESS_KEY": CANARY, "OTHER_TOKEN": CANARY}),
+    Place("keys of other programs", {"AWS_SECRET_ACCESS_KEY": CANARY, "AWS_SESSION_TOKEN": CANARY}),
     Place("token in the file", env_file=f"ARTIFACTSTORE_API_TOKEN={CANARY}\n"),
     Place("unknown setting in the file", env_file=f"ARTIFACTSTORE_SECRET='{CANARY}'\n"),
     Place("value of another program in the file", env_file=f"OTHER_PASSWORD={CANARY}\n"),

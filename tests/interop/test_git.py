@@ -457,6 +457,21 @@ def test_what_is_wrong_is_said(store: Store, plain: Checkout, tmp_path: Path) ->
         ("/srv/git/shop.git/", "shop", None),
         ("../other", "other", None),
         ("file:///srv/git/shop.git", "shop", None),
+        ("/srv/git/shop@2.git", "shop@2", None),
+        ("tok:s3cret@a@example.org:team/shop.git", "shop", "example.org:team/shop.git"),
+        ("ada@example.com:s3cret@example.org:shop", "shop", "example.org:shop"),
+        ("tok:s3/cret@example.org:shop", "shop", "example.org:shop"),
+        ("https://ada:s3cret@home@[::1]:8443/shop.git", "shop", "https://[::1]:8443/shop.git"),
+        # Where the host begins is anybody's guess.
+        ("tok:s3cret@example.org", "checkout", None),
+        ("https://tok:s3cret/more@example.org/shop", "checkout", None),
+        ("https://tok/s3cret@example.org", "checkout", None),
+        ("https://tok?s3cret@example.org/shop", "checkout", None),
+        ("https://tok#s3cret@example.org/shop", "checkout", None),
+        ("ext::sh -c s3cret%20%S%20shop", "checkout", None),
+        ("https://example.org:99999/team/shop.git", "checkout", None),
+        ("https://example.org:s3cret/shop.git", "checkout", None),
+        ("http://[bad/shop", "checkout", None),
     ],
 )
 def test_the_repository_is_named_by_its_remote_without_secrets(

@@ -320,6 +320,12 @@ def test_an_address_with_secrets_is_refused_without_showing_them(url: str) -> No
     assert SECRET not in f"{caught.value.message}{caught.value.hint}"
 
 
+@pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "[fe80::1]", "[::ffff:169.254.169.254]"])
+def test_a_link_local_address_is_no_hub(host: str) -> None:
+    with pytest.raises(SettingsError, match="link-local"):
+        StateHub(f"http://{host}/latest")
+
+
 @pytest.mark.parametrize("url", ["http://h:99999", f"http://h:{SECRET}", "http://[::1"])
 def test_an_address_that_is_malformed_is_refused(url: str) -> None:
     with refused(InvalidInputError, "invalid-input", "State Hub") as caught:

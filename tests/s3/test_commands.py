@@ -97,6 +97,17 @@ def test_a_prefix_is_taken_over_by_a_command(ceph: Place, tmp_path: Path, tree: 
     assert ceph.all_keys()
 
 
+def test_no_backend_of_a_store_is_in_memory(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARTIFACTSTORE_STORAGE_BACKENDS", "local,archive")
+    monkeypatch.setenv("ARTIFACTSTORE_STORAGE_URL_ARCHIVE", "memory://archive")
+    program = Program(tmp_path / "store")
+    said = program.call("push", str(tree), "--producer", "ci", "--subject", "app", code=2).stderr
+    assert "memory" in said
+    assert "gone" in said
+
+
 def test_a_backend_by_url_takes_what_is_routed_to_it(
     tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,9 +143,13 @@ def test_a_secret_is_read_from_where_the_reference_says(
     assert read_secret(SecretRef("file", str(file)), {}) == "the-key"
     assert "chmod 600" in caplog.messages[0]
     assert "the-key" not in caplog.text
+    # As Kubernetes mounts them: a link, of whose target all is asked.
+    (tmp_path / "link").symlink_to(file)
+    assert read_secret(SecretRef("file", str(tmp_path / "link")), {}) == "the-key"
+    assert str(tmp_path / "link") in caplog.messages[1]
 
 
-@pytest.mark.parametrize("what", ["missing", "folder", "fifo", "huge", "empty", "two lines", "unset"])
+@pytest.mark.parametrize("what", ["missing", "folder", "fifo", "huge", "empty", "two lines", "unset", "link"])
 def test_what_is_no_secret_is_refused(tmp_path: Path, what: str) -> None:
     import os
 
@@ -150,6 +165,9 @@ def test_what_is_no_secret_is_refused(tmp_path: Path, what: str) -> None:
         path.write_bytes(b"\n")
     elif what == "two lines":
         path.write_text("hunter2\nhunter2")
+    elif what == "link":
+        os.mkfifo(tmp_path / "fifo")
+        path.symlink_to(tmp_path / "fifo")
     elif what == "unset":
         ref = SecretRef("env", "KEY")
     with pytest.raises(SettingsError) as caught:

@@ -298,14 +298,6 @@ def test_a_server_that_ignores_ranges_is_left_to_the_long_way() -> None:
     assert [LONG in head for head in server.requests] == [False, True]
 
 
-@pytest.mark.parametrize("status", ["301 Moved", "307 Moved"])
-def test_a_server_that_sends_elsewhere_is_left_to_the_long_way(status: str) -> None:
-    with rude(closing(xml_answer(status, "PermanentRedirect"))) as server, calling(server.url) as calls:
-        with pytest.raises(BackendError):
-            get(calls)
-        assert [LONG in head for head in server.requests[:2]] == [False, True]
-
-
 def test_a_call_that_it_does_not_know_goes_the_long_way() -> None:
     with rude(answering(GOOD)) as server, calling(server.url) as calls:
         assert calls.call("get_object", Bucket="bucket", Key="key")["Body"] == DATA

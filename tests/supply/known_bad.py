@@ -27,6 +27,9 @@ class KnownBad:
 
 KNOWN_BAD = (
     # What we ask for ourselves
+    KnownBad(
+        "aiobotocore", "<=2.12.0", "follows redirects with the session token, and cannot be kept from it"
+    ),
     KnownBad("apsw", "<3.51.3", "SQLite's WAL-reset bug: checkpoints that race with a commit may lose it"),
     KnownBad("apsw", ">=3.52,<3.53", "SQLite 3.52.0 was withdrawn by its makers"),
     KnownBad("cbor2", "<5.8.0", "CVE-2025-68131: shared values leak from one document into the next"),

@@ -24,6 +24,8 @@ from artifactstore.objects.s3.wire import UnfamiliarError
 from artifactstore.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from artifactstore.objects.s3.config import S3Config
     from artifactstore.objects.s3.short_way import ShortWay
 
@@ -61,6 +63,7 @@ class S3Calls:
         self._short: ShortWay | None = None
         self._decided = False  # whether there is a short way
         self._changes = 0  # of the keys
+        self._token = ""  # of the session that the present keys are those of
         watch(self)
 
     def call(self, method: str, *, size: int = 0, timeout: float | None = None, **arguments: Any) -> Any:
@@ -165,13 +168,18 @@ class S3Calls:
         try:
             return sync(get_loop(), _answer, file_system, method, arguments, timeout=deadline)
         except Exception as error:  # noqa: BLE001 - three libraries raise errors of their own
-            raise translation(error, self._config.name) from None
+            raise translation(error, self._config.name, secret=self._token) from None
+
+    def _note_token(self, request: Any, **_: object) -> None:
+        """Note what a server may repeat in its refusal."""
+        token = request.headers.get("X-Amz-Security-Token", "")
+        self._token = token if isinstance(token, str) else token.decode()
 
     def _connected(self) -> Any:
         with self._lock:
             if self._file_system is None:
                 try:
-                    self._file_system = _connect(self._known())
+                    self._file_system = _connect(self._known(), self._note_token)
                 except ImportError:
                     hint = "install it with `pip install 'artifactstore[s3]'`"
                     raise BackendError("the package s3fs is missing", hint=hint, code="no-s3fs") from None
@@ -225,14 +233,17 @@ async def _answer(file_system: Any, method: str, arguments: dict[str, Any]) -> A
     return answer
 
 
-def _connect(config: S3Config) -> Any:
+def _connect(config: S3Config, before_send: Callable[..., None]) -> Any:
     import aiobotocore.session
     import botocore.handlers
     import s3fs
 
+    from artifactstore.objects.s3.unredirected import unredirected
+
     session = aiobotocore.session.AioSession()
     # Nothing limits the time that the client waits for the 100 of `Expect: 100-continue`.
     session.unregister("before-call.s3", botocore.handlers.add_expect_header)
+    session.register("before-send.s3", before_send)
     keys = config.credentials()
     file_system = s3fs.S3FileSystem(
         # Else it closes itself when it is freed, in a way that warns and waits.
@@ -243,6 +254,7 @@ def _connect(config: S3Config) -> Any:
         session=session,
         client_kwargs={"region_name": config.region},
         config_kwargs={
+            "http_session_cls": unredirected(session),
             "signature_version": "s3v4",
             "s3": {
                 **({"addressing_style": "path"} if config.endpoint_url else {}),

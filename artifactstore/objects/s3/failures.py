@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from artifactstore.errors import AccessError, ArtifactStoreError, BackendError
 from artifactstore.objects.s3.wire import LostError
 from artifactstore.paths import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _SAID = 200  # characters of a server's own words
 
@@ -60,6 +62,8 @@ _SKEW = _Meaning(
 _REDIRECT = _Meaning(
     code="wrong-region", what="the bucket is somewhere else", hint="check endpoint and region"
 )
+_REGION = re.compile("[a-z0-9-]{1,32}")
+_TELLING = 16  # characters of a secret that are too many to be shown
 _CHECKSUM = _Meaning(code="bytes-damaged", what="the bytes did not arrive as they were sent", retryable=True)
 _REFUSED = _Meaning(code="request-refused", what="the server refuses the request")
 _NOT_BUILT = _Meaning(code="not-implemented", what="the server does not know this kind of request")
@@ -105,8 +109,6 @@ _BY_CODE = {
     ),
 }
 _BY_STATUS = {
-    301: _REDIRECT,
-    307: _REDIRECT,
     401: _BAD_KEYS,
     403: _DENIED,
     409: _CONFLICT,
@@ -140,13 +142,14 @@ class BeyondEnd(Exception):  # noqa: N818 - as above
     """The object has no byte of the range that was asked for (416)."""
 
 
-def translation(error: BaseException, place: str) -> Exception:
+def translation(error: BaseException, place: str, *, secret: str = "") -> Exception:
     """Our error for what an S3 call raised.
 
     The library's own error is not kept as its cause: requests and their headers hang on it.
 
     Args:
         place: what to call the bucket, without secrets.
+        secret: was sent along, so that the server can repeat it.
     """
     if isinstance(error, ArtifactStoreError):
         return error
@@ -161,11 +164,41 @@ def translation(error: BaseException, place: str) -> Exception:
         return KeyMissing()
     if status == 416 or code == "InvalidRange":
         return BeyondEnd()
-    meaning = _BY_CODE.get(code) or _BY_STATUS.get(status) or (_BROKEN if status >= 500 else _REFUSED)
+    if status // 100 == 3:
+        meaning = _redirect(response["ResponseMetadata"].get("HTTPHeaders", {}), secret)
+    else:
+        meaning = _BY_CODE.get(code) or _BY_STATUS.get(status) or (_BROKEN if status >= 500 else _REFUSED)
     said = str(response.get("Error", {}).get("Message", ""))
     # A bare status says nothing that the meaning does not, and a signature error quotes the request.
     quoted = code if meaning is _BAD_KEYS else f"{code}: {said}" if said not in {"", code, "None"} else code
+    if _tells(secret, quoted):
+        quoted = "in words that hold the session token"
     return _error(meaning, place, f" ({status} {printable(quoted[:_SAID])})" if status else "")
+
+
+def _redirect(headers: Mapping[str, str], secret: str) -> _Meaning:
+    """A redirect is not followed: bytes and session token would go wherever a server says."""
+    try:
+        parts = urlsplit(headers.get("location", ""))
+        there = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    except ValueError:
+        there = ""
+    to = f", to {printable(there[:_SAID])}" if there and not _tells(secret, there) else ""
+    region = headers.get("x-amz-bucket-region", "")
+    return replace(
+        _REDIRECT,
+        what=f"the server sends us elsewhere{to}; redirects are not followed",
+        hint=f"set ARTIFACTSTORE_S3_REGION to {region}, or the endpoint to where the bucket is"
+        if _REGION.fullmatch(region)
+        else _REDIRECT.hint,
+    )
+
+
+def _tells(secret: str, text: str) -> bool:
+    """Whether a text shows a secret, or a good part of it."""
+    plain = unquote(text)
+    starts = range(max(len(secret) - _TELLING, 0) + 1)
+    return bool(secret) and any(secret[start : start + _TELLING] in plain for start in starts)
 
 
 def _response(error: BaseException) -> dict[str, Any] | None:

@@ -349,13 +349,14 @@ def _children(element: Element) -> Iterator[tuple[str, Element]]:
 
 def _refusal(answer: Answer) -> Exception:
     """What the caller is to be told of an answer that is not the wanted one."""
-    if answer.status // 100 == 3 or "x-amz-bucket-region" in answer.headers:
-        return UnfamiliarError()  # the long way knows how to follow
+    if answer.status // 100 != 3 and "x-amz-bucket-region" in answer.headers:
+        return UnfamiliarError()  # the long way signs for that region
     try:
         error = {name: element.text or "" for name, element in _children(_parsed(answer.body))}
     except ValueError:
         error = {"Code": str(answer.status), "Message": _phrase(answer.status)}
-    return RefusedError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": answer.status}})
+    said = {"HTTPStatusCode": answer.status, "HTTPHeaders": answer.headers}
+    return RefusedError({"Error": error, "ResponseMetadata": said})
 
 
 def _phrase(status: int) -> str:
