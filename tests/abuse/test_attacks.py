@@ -404,9 +404,9 @@ ATTACKS = (
             "crash/test_lost_commits.py::test_commits_that_are_gone_are_missed",
             "cli/test_storage_commands.py::test_fsck_of_an_altered_log_ends_with_3",
         ),
-        "fsck ends with 3, as for all damage; 4 is what was not found. There are no checkpoints: a log that was"
-        " computed anew, with its views, is told by the note of its last event where that one has changed, and"
-        " beyond that only by a backup or the digest of a manifest that was kept elsewhere",
+        "fsck ends with 3, as for all damage; 4 is what was not found. There are no checkpoints: a log that"
+        " was computed anew, with its views, is told by the note of its last event where that has changed,"
+        " and beyond that only by a backup or the digest of a manifest that was kept elsewhere",
     ),
     Attack(
         "T2",
