@@ -7,7 +7,6 @@ encoder of its own. Everything the encoder would not write is refused when it is
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING, NoReturn
 
@@ -26,11 +25,12 @@ MAX_DEPTH = 64  # nested lists and maps in a document from outside
 ENVELOPE_DEPTH = 8  # levels that our own records put around such a document
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**63 - 1
+INTEGER, TEXT, ARRAY = 0, 3, 4  # major types; the first is that of integers from 0 on
+_LEAST_OF_HEAD = (24, 1 << 8, 1 << 16, 1 << 32)  # what needs one byte behind the head, two, four, eight
 # Tags that cbor2 would turn into live objects (dates, regular expressions, cycles, ...).
 _KNOWN_TAGS = (
     0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799
 )  # fmt: skip
-_PLAIN = frozenset((str, bytes, bool))
 
 
 def encode(value: Value) -> bytes:
@@ -94,39 +94,43 @@ def decode(data: bytes, *, max_depth: int = MAX_DEPTH + ENVELOPE_DEPTH) -> Value
     return value
 
 
-def decode_listing(data: bytes, first: str, keys: tuple[str, ...]) -> Value:
-    """As `decode`, a third of the time for a map whose first entry is a long list of like records.
+def decode_head(data: bytes, position: int, major: int) -> tuple[int, int]:
+    """The number in the head of a value, a length or an integer, and where the head ends.
+
+    For what is read piece by piece because its form is known; the pieces are canonical, as by `decode`.
 
     Args:
-        first: the key of the list.
-        keys: of each record, in canonical order.
+        position: of the value in the data.
+        major: the type that the value has to have.
     Raises:
-        IntegrityError: as `decode`.
+        InvalidInputError: another type, not the shortest form, or the data end.
     """
-    # What is proved quickly needs no second look; all else, good or bad, is for `decode` to judge.
-    with contextlib.suppress(cbor2.CBORError, InvalidInputError, ValueError, RecursionError, OverflowError):
-        value = _loads(data, MAX_DEPTH + ENVELOPE_DEPTH)
-        if isinstance(value, dict):
-            rest = dict(value)
-            records = rest.pop(first, None)
-            if isinstance(records, list) and all(_is_plain(record, keys) for record in records):
-                # Their keys stand in order and they hold no floats, so this is their canonical form.
-                tail = encode(rest)[1:]
-                head = bytes((0xA0 | len(value),)) if len(value) < 24 else b""
-                if data == b"".join((head, cbor2.dumps(first), cbor2.dumps(records), tail)):
-                    return value
-    return decode(data)
+    information = data[position] - (major << 5) if position < len(data) else -1
+    if 0 <= information < 24:
+        return information, position + 1
+    if 24 <= information < 28:
+        end = position + 1 + (1 << (information - 24))
+        number = int.from_bytes(data[position + 1 : end], "big")
+        if end <= len(data) and number >= _LEAST_OF_HEAD[information - 24]:
+            return number, end
+    message = f"not the type or not the shortest form that is expected, near byte {position}"
+    raise InvalidInputError(message)
 
 
-def _is_plain(record: object, keys: tuple[str, ...]) -> bool:
-    return (
-        isinstance(record, dict)
-        and tuple(record) == keys
-        and all(
-            type(item) in _PLAIN or (type(item) is int and INTEGER_MIN <= item <= INTEGER_MAX)
-            for item in record.values()
-        )
-    )
+def decode_text(data: bytes, position: int) -> tuple[str, int]:
+    """The text at a position, and where it ends.
+
+    Raises:
+        InvalidInputError: as `decode_head`, or it is not UTF-8.
+    """
+    length, start = decode_head(data, position, TEXT)
+    end = start + length
+    try:
+        if end <= len(data):
+            return data[start:end].decode(), end
+    except UnicodeDecodeError:
+        pass
+    raise InvalidInputError(f"a text is not UTF-8 or ends too early, near byte {position}")
 
 
 def _loads(data: bytes, max_depth: int) -> Value:

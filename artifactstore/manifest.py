@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from artifactstore import codec
 from artifactstore.digest import Digest
 from artifactstore.errors import IntegrityError, InvalidInputError
+from artifactstore.fields import METADATA_MAX
 from artifactstore.moment import MOMENT_MAX, MOMENT_MIN, format_moment
 from artifactstore.paths import check_relative_path
 
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/vnd.artifactstore.manifest.v1+cbor"
 VERSION = 1
 MAX_SIZE = 1 << 30  # bytes that a reader takes; the manifest of a million files has some 200 MB
-_TOP_KEYS = {"files", "totals", "package", "version", "media_type", "content_digest"}
-_FILE_ORDER = ("size", "blake3", "sha256", "executable", "media_type", "relative_path")
-_FILE_KEYS = set(_FILE_ORDER)
+_START = b"\xa6" + codec.encode_ordered("files")  # a map of six, and the shortest of its keys
+_REST_KEYS = {"totals", "package", "version", "media_type", "content_digest"}
+_REST_MAX = METADATA_MAX + (1 << 16)  # bytes of all that is not in `files`
+_FILE_KEYS = ("size", "blake3", "sha256", "executable", "media_type", "relative_path")
+_FILE_START = b"\xa6" + codec.encode_ordered("size")
+_FILE_MIDDLE = re.compile(
+    rb"\x66blake3\x58\x20(.{32})\x66sha256\x58\x20(.{32})\x6aexecutable([\xf4\xf5])\x6amedia_type", re.DOTALL
+)
+_FILE_PATH = codec.encode_ordered("relative_path")
 _PACKAGE_TEXTS = ("name", "subject", "producer", "store_id", "package_id", "retention_class")
 _PACKAGE_KEYS = {*_PACKAGE_TEXTS, "metadata", "created_at", "metadata_schema"}
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -224,51 +231,64 @@ def decode(data: bytes) -> Manifest:
 
 
 def _decode(data: bytes) -> Manifest:
-    top = _map_of(codec.decode_listing(data, "files", _FILE_ORDER), _TOP_KEYS, "the manifest")
-    if top["media_type"] != MEDIA_TYPE or _integer(top["version"], "version") != VERSION:
-        raise InvalidInputError("its media type or version is unknown")
-    entries = top["files"]
-    if not isinstance(entries, list) or not entries:
+    # The files are read in the one form that they can have, so that a document which is no manifest is
+    # refused at its first wrong byte; decoded as any CBOR, it could take a hundred times its size.
+    if not data.startswith(_START):
+        raise InvalidInputError("it does not begin with the list of files")
+    file_count, position = codec.decode_head(data, len(_START), codec.ARRAY)
+    if file_count == 0:
         raise InvalidInputError("it lists no files")
-    files = tuple(_decode_file(entry) for entry in entries)
-    _check_order([file.relative_path for file in files])
-    totals = _map_of(top["totals"], {"size", "files"}, "totals")
+    files, end = _decode_files(data, position, file_count)
+    _check_folders([file.relative_path for file in files])
+    if len(data) - end > _REST_MAX:
+        raise InvalidInputError(f"more than {_REST_MAX} bytes follow its files")
+    # The map without its first entry is canonical if the whole one is.
+    rest = _map_of(codec.decode(b"\xa5" + data[end:]), _REST_KEYS, "the manifest behind its files")
+    if rest["media_type"] != MEDIA_TYPE or _integer(rest["version"], "version") != VERSION:
+        raise InvalidInputError("its media type or version is unknown")
+    totals = _map_of(rest["totals"], {"size", "files"}, "totals")
     total_size = sum(file.size for file in files)
     if (_integer(totals["size"], "size"), _integer(totals["files"], "files")) != (total_size, len(files)):
         raise InvalidInputError("its totals are not those of its files")
-    content_digest = hashlib.sha256(_encoded_files(data, top)).digest()
-    if top["content_digest"] != content_digest:
+    content_digest = hashlib.sha256(memoryview(data)[len(_START) : end]).digest()
+    if rest["content_digest"] != content_digest:
         raise InvalidInputError("its content digest is not that of its files")
     return Manifest(
-        package=_decode_package(top["package"]),
+        package=_decode_package(rest["package"]),
         files=files,
         total_size=total_size,
         content_digest=Digest("sha256", content_digest),
     )
 
 
-def _encoded_files(data: bytes, top: dict[str, Value]) -> memoryview:
-    """The part of a manifest that lists the files: `files` is the shortest key, so it comes first."""
-    start = len(codec.encode({"files": ()})) - 1
-    rest = len(codec.encode({name: value for name, value in top.items() if name != "files"})) - 1
-    return memoryview(data)[start : len(data) - rest]
+def _decode_files(data: bytes, position: int, count: int) -> tuple[tuple[ManifestFile, ...], int]:
+    """The files, which stand one behind the other, and where they end."""
+    files = []
+    previous = b""
+    for number in range(1, count + 1):
+        if not data.startswith(_FILE_START, position):
+            raise _malformed_file(number, position)
+        size, position = codec.decode_head(data, position + len(_FILE_START), codec.INTEGER)
+        middle = _FILE_MIDDLE.match(data, position)
+        if middle is None or size > codec.INTEGER_MAX:
+            raise _malformed_file(number, position)
+        blake3, sha256, executable = middle.groups()
+        media_type, position = codec.decode_text(data, middle.end())
+        if not data.startswith(_FILE_PATH, position):
+            raise _malformed_file(number, position)
+        path, position = codec.decode_text(data, position + len(_FILE_PATH))
+        encoded = check_relative_path(path).encode()
+        if encoded <= previous:
+            raise InvalidInputError(f"its files are not sorted, or doubled, at {path!r}")
+        previous = encoded
+        files.append(ManifestFile(path, media_type, size, blake3, sha256, executable == b"\xf5"))
+    return tuple(files), position
 
 
-def _decode_file(entry: Value) -> ManifestFile:
-    entry = _map_of(entry, _FILE_KEYS, "a file")
-    size = _integer(entry["size"], "size")
-    blake3, sha256, executable = entry["blake3"], entry["sha256"], entry["executable"]
-    if not (isinstance(blake3, bytes) and isinstance(sha256, bytes) and len(blake3) == len(sha256) == 32):
-        raise InvalidInputError("a digest is not 32 bytes")
-    if not isinstance(executable, bool) or size < 0:
-        raise InvalidInputError("a size or an executable bit is malformed")
-    return ManifestFile(
-        relative_path=check_relative_path(_text(entry["relative_path"], "relative_path")),
-        media_type=_text(entry["media_type"], "media_type"),
-        size=size,
-        blake3=blake3,
-        sha256=sha256,
-        executable=executable,
+def _malformed_file(number: int, position: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"its file {number} does not have the keys {', '.join(_FILE_KEYS)} in this order and their types,"
+        f" near byte {position}"
     )
 
 
@@ -292,15 +312,10 @@ def _decode_package(value: Value) -> ManifestPackage:
     )
 
 
-def _check_order(paths: list[str]) -> None:
-    """Sorted, without duplicates, and no path a folder of another one."""
+def _check_folders(paths: list[str]) -> None:
+    """No path is a folder of another one."""
     folders: set[str] = set()
-    previous = b""
     for path in paths:
-        encoded = path.encode()
-        if encoded <= previous:
-            raise InvalidInputError(f"its files are not sorted, or doubled, at {path!r}")
-        previous = encoded
         cut = path.rfind("/")
         while cut > 0 and path[:cut] not in folders:
             folders.add(path[:cut])

@@ -25,12 +25,21 @@ MAX_DEPTH = 66  # maps and lists inside one another: the manifest, its package, 
 MAX_INTEGER = (1 << 63) - 1
 MAX_PATH, MAX_SEGMENT = 4096, 255  # bytes of UTF-8
 MAX_KIT_FILE = 1 << 31  # bytes; the manifest of a million files has about 200 MB
+MAX_REST = (1 << 20) + (1 << 16)  # bytes of a manifest behind its files: metadata has at most 1 MiB
 BLOCK = 1 << 20  # bytes read at once
 
-MANIFEST = {"files": list, "totals": dict, "package": dict,
-            "version": int, "media_type": str, "content_digest": bytes}  # fmt: skip
+START = b"\xa6\x65files"  # a map of six, and the lowest of its keys
+MANIFEST_KEYS = (
+    "the manifest has to have the keys files, totals, package, version, media_type, content_digest"
+)
+REST = {"totals": dict, "package": dict, "version": int, "media_type": str, "content_digest": bytes}
+MANIFEST_KEYS = f"the manifest has to have the keys files, {', '.join(REST)}"
 FILE = {"size": int, "blake3": bytes, "sha256": bytes,
         "executable": bool, "media_type": str, "relative_path": str}  # fmt: skip
+FILE_KEYS = f"a file has to have the keys {', '.join(FILE)}"
+FILE_KEY_FORMS = [
+    (name, bytes([0x60 + len(name)]) + name.encode()) for name in FILE
+]  # each with its encoding
 TOTALS = {"size": int, "files": int}
 PACKAGE = {"name": str, "subject": str, "metadata": dict, "producer": str, "store_id": str, "created_at": int,
            "package_id": str, "metadata_schema": (str, type(None)), "retention_class": str}  # fmt: skip
@@ -58,7 +67,6 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.position = 0
-        self.end_of_files = 0
 
     def error(self, reason: str) -> ManifestError:
         return ManifestError(f"{reason}, near byte {self.position}")
@@ -68,6 +76,32 @@ class Reader:
         if self.position > len(self.data):
             raise self.error("it ends too early")
         return self.data[start : self.position]
+
+    def files(self) -> list[dict[str, Any]]:
+        """The list of files, each in the one form that it can have.
+
+        So a document that is no manifest is refused at its first wrong byte: read as any CBOR, it could take
+        a hundred times its size.
+        """
+        self.expect(START, MANIFEST_KEYS)
+        head = self.take(1)[0]
+        if head >> 5 != 4:
+            raise self.error("files of the manifest is malformed")
+        count = head & 31 if head & 31 < 24 else self.long_argument(head & 31)
+        files = []
+        for _ in range(count):
+            self.expect(b"\xa6", FILE_KEYS)
+            file = {}
+            for name, key in FILE_KEY_FORMS:
+                self.expect(key, FILE_KEYS)
+                file[name] = self.value(MAX_DEPTH)  # which lets no list and no map in
+            check_fields(file, FILE, "a file")
+            files.append(file)
+        return files
+
+    def expect(self, encoded: bytes, rule: str) -> None:
+        if self.take(len(encoded)) != encoded:
+            raise self.error(f"{rule}, in this order and in their shortest form")
 
     def value(self, depth: int) -> Any:
         """The next value, which lies inside `depth` maps and lists."""
@@ -90,10 +124,7 @@ class Reader:
             raise self.error("tags and deeper nesting are not allowed")
         if major == 5:
             return self.map(argument, depth)
-        items = [self.value(depth + 1) for _ in range(argument)]
-        if depth == 1:  # "files" is the only list directly in a manifest
-            self.end_of_files = self.position
-        return items
+        return [self.value(depth + 1) for _ in range(argument)]
 
     def long_argument(self, information: int) -> int:
         if information > 27:
@@ -134,24 +165,26 @@ class Reader:
 def decode(data: bytes) -> dict[str, Any]:
     """The manifest, if it is canonical, safe, and agrees with itself, in the form of manifest.json."""
     reader = Reader(data)
-    manifest: dict[str, Any] = reader.value(0)
+    files = reader.files()
+    end_of_files = reader.position
+    if len(data) - end_of_files > MAX_REST:
+        raise reader.error("too much follows the files")
+    manifest: dict[str, Any] = reader.map(5, 0)
     if reader.position != len(data):
         raise reader.error("bytes follow its end")
-    check_fields(manifest, MANIFEST, "the manifest")
+    check_fields(manifest, REST, "the manifest")
+    manifest["files"] = files
     if (manifest["version"], manifest["media_type"]) != (1, MEDIA_TYPE):
         raise ManifestError("its version or media type is unknown to this program")
-    files, package = manifest["files"], manifest["package"]
+    package = manifest["package"]
     check_fields(manifest["totals"], TOTALS, "totals")
     check_fields(package, PACKAGE, "the package")
     for file in files:
-        check_fields(file, FILE, "a file")
         file.update(blake3=f"blake3:{file['blake3'].hex()}", sha256=f"sha256:{file['sha256'].hex()}")
     check_paths([file["relative_path"] for file in files])
     if manifest["totals"] != {"size": sum(file["size"] for file in files), "files": len(files)}:
         raise ManifestError("its totals are not those of its files")
-    # "files" is the lowest of the keys: its list starts behind the head of the manifest and this key.
-    start = len(b"\xa6\x65files")
-    if manifest["content_digest"] != hashlib.sha256(data[start : reader.end_of_files]).digest():
+    if manifest["content_digest"] != hashlib.sha256(data[len(START) : end_of_files]).digest():
         raise ManifestError("its content digest is not that of its files")
     manifest["content_digest"] = f"sha256:{manifest['content_digest'].hex()}"
     moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -295,10 +328,15 @@ def check_kit(kit: str, manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, algorithm in (("SHA256SUMS", "sha256"), ("B3SUMS", "blake3"), ("manifest.json", "")):
         try:
             data = read_kit_file(os.path.join(kit, name))
+            # Nothing is taken apart that could come to more than what is expected.
             if algorithm:
-                agrees = sorted(data.splitlines()) == sorted(sum_lines(manifest["files"], algorithm))
+                lines = sorted(sum_lines(manifest["files"], algorithm))
+                fits = len(data) <= sum(len(line) + 2 for line in lines)
+                agrees = fits and sorted(data.splitlines()) == lines
             else:  # compared as text, which tells 1, 1.0 and true apart
-                agrees = json.dumps(json.loads(data), sort_keys=True) == json.dumps(manifest, sort_keys=True)
+                text = json.dumps(manifest, sort_keys=True)
+                fits = all(data.count(sign.encode()) == text.count(sign) for sign in "[{,")
+                agrees = fits and json.dumps(json.loads(data), sort_keys=True) == text
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError):

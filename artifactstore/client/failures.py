@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import ssl
+import urllib.parse
 from typing import TYPE_CHECKING
 
 from artifactstore import errors
@@ -60,19 +61,23 @@ _BY_CODE: dict[type[ArtifactStoreError], str] = {
 }
 
 
-def refusal(status: int, reason: str, content_type: str, body: bytes) -> ArtifactStoreError:
+def refusal(
+    status: int, reason: str, content_type: str, body: bytes, token: str | None = None
+) -> ArtifactStoreError:
     """The error that a server has answered with.
 
     Args:
         reason: the words behind the status.
         body: the beginning of it.
+        token: of ours, which must not stand in the error.
     """
-    said = _problem(content_type, body)
+    reason = _words(reason, token)
+    said = _problem(content_type, body, token)
     if said is None:
         return _foreign_refusal(status, reason)
     code, detail, hint, retryable = said
     kind = error_class(code, status)
-    message = detail or f"the server answers {status} {_words(reason)}"
+    message = detail or f"the server answers {status} {reason}"
     if issubclass(kind, BackendError):
         return kind(message, hint=hint, code=code, retryable=retryable or status == 503)
     return kind(message, hint=hint, code=code)
@@ -125,9 +130,9 @@ def is_unreachable(error: ArtifactStoreError) -> bool:
     return error.code == "server-unreachable"
 
 
-def redirected(address: Address, location: str | None) -> ArtifactStoreError:
+def redirected(address: Address, location: str | None, token: str | None = None) -> ArtifactStoreError:
     """A redirect is not followed: the token would go wherever a server says."""
-    place = re.sub(r"//[^/?#]*@", "//", location or "").partition("?")[0]
+    place = re.sub(r"//[^/?#]*@", "//", without_token(location or "", token)).partition("?")[0]
     return BackendError(
         f"the server at {address} sends us elsewhere: {printable(place)}",
         hint="redirects are not followed; give the URL of the API itself",
@@ -135,17 +140,18 @@ def redirected(address: Address, location: str | None) -> ArtifactStoreError:
     )
 
 
-def foreign(address: Address, what: str, version: str | None) -> BackendError:
+def foreign(address: Address, what: str, version: str | None, token: str | None = None) -> BackendError:
     """The answer is not one that an artifactstore of this version gives.
 
     Args:
         what: is wrong with it.
         version: of the artifactstore that has given it, if it is another one.
+        token: of ours, which must not stand in the error.
     """
-    message = f"what the server at {address} answers is not understood: {what}"
+    message = f"what the server at {address} answers is not understood: {without_token(what, token)}"
     if version is not None:
         return BackendError(
-            f"{message}; it is artifactstore {_words(version)}, this is {__version__}",
+            f"{message}; it is artifactstore {_words(version, token)}, this is {__version__}",
             hint="use the same version on both sides",
             code="other-version",
         )
@@ -155,7 +161,7 @@ def foreign(address: Address, what: str, version: str | None) -> BackendError:
 def _foreign_refusal(status: int, reason: str) -> ArtifactStoreError:
     """What a proxy, or a server of another kind, has answered with."""
     kind = _BY_STATUS.get(status, BackendError)
-    message = f"the server answers {status} {_words(reason)}".strip()
+    message = f"the server answers {status} {reason}".strip()
     if status in {401, 403}:
         return kind(message, hint="give a token that it knows")
     if status in {429, 502, 503, 504}:
@@ -163,7 +169,15 @@ def _foreign_refusal(status: int, reason: str) -> ArtifactStoreError:
     return BackendError(message, hint="is the URL that of an artifactstore?", code="not-an-api")
 
 
-def _problem(content_type: str, body: bytes) -> tuple[str, str, str | None, bool] | None:
+def without_token(text: str, token: str | None) -> str:
+    """What a server says, without our token: it was sent that, and may repeat it, also as a part of a URL."""
+    if token:
+        for form in (token, urllib.parse.quote(token), urllib.parse.quote(token, safe="")):
+            text = text.replace(form, "***")
+    return text
+
+
+def _problem(content_type: str, body: bytes, token: str | None) -> tuple[str, str, str | None, bool] | None:
     """Code, detail, hint and whether to try again, of an answer in the form of RFC 9457."""
     if content_type != PROBLEM:
         return None
@@ -173,21 +187,22 @@ def _problem(content_type: str, body: bytes) -> tuple[str, str, str | None, bool
         return None
     if not isinstance(document, dict) or not isinstance(document.get("code"), str):
         return None
-    code = document["code"]
+    code = without_token(document["code"], token)
     if re.fullmatch("[a-z0-9]+(?:-[a-z0-9]+)*", code) is None or len(code) > 80:
         return None
     hint = document.get("hint")
     return (
         code,
-        _words(document.get("detail") or document.get("title")),
-        _words(hint) if isinstance(hint, str) else None,
+        _words(document.get("detail") or document.get("title"), token),
+        _words(hint, token) if isinstance(hint, str) else None,
         document.get("retryable") is True,
     )
 
 
-def _words(text: object) -> str:
+def _words(text: object, token: str | None = None) -> str:
     """Words of a server, fit for a terminal and a log."""
-    shown = "".join(character if character.isprintable() else " " for character in str(text or ""))
+    said = without_token(str(text or ""), token)
+    shown = "".join(character if character.isprintable() else " " for character in said)
     return shown.strip()[:_TEXT_MAX]
 
 

@@ -243,7 +243,7 @@ class Transport:
             what: is wrong with it.
         """
         version = self._version_there()
-        return foreign(self.address, what, None if version == __version__ else version)
+        return foreign(self.address, what, None if version == __version__ else version, self._token)
 
     def _version_there(self) -> str | None:
         """The version that the server says it is; None if it is no artifactstore, or away by now."""
@@ -300,11 +300,11 @@ class Transport:
             return answer
         with answer:
             if 300 <= answer.status < 400 and answer.status != 304:
-                raise redirected(self.address, answer.headers.get("Location"))
+                raise redirected(self.address, answer.headers.get("Location"), self._token)
             body = answer.read(_PROBLEM_MAX)
             while (more := answer.read(_PROBLEM_MAX)) and len(body) < _PROBLEM_MAX:
                 body += more
-        error = refusal(answer.status, answer.reason, answer.headers.get_content_type(), body)
+        error = refusal(answer.status, answer.reason, answer.headers.get_content_type(), body, self._token)
         raise self.foreign(error.message) if error.code in _UNKNOWN else error
 
 

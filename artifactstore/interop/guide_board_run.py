@@ -36,7 +36,6 @@ SCHEMA_FILE = Path(__file__).with_name(f"{SLUG}.json")
 RUN_FILE = "run.json"
 LOCK_FILE = "run.lock"
 JUNIT_FOLDER = "junit"
-FAILED_TESTS_MAX = 1000
 _CHUNK = 1 << 16  # bytes
 _SHOWN_MAX = 80  # characters of a value in a refusal
 _RUN_FILE_MAX = 1 << 20  # bytes; as much metadata as a package may have
@@ -184,12 +183,9 @@ def _results(
         raise _disagrees(f"the verdict is passed, and {bad} of {totals.total} tests failed or broke")
     if metadata["verdict"] == "failed" and not bad:
         raise _disagrees(f"the verdict is failed, and none of {totals.total} tests failed or broke")
-    found: dict[str, Any] = {
-        "documents": len(documents),
-        "failed_tests": totals.failed_tests[:FAILED_TESTS_MAX],
-    }
-    if bad > FAILED_TESTS_MAX:
-        found["failed_tests_omitted"] = bad - FAILED_TESTS_MAX
+    found: dict[str, Any] = {"documents": len(documents), "failed_tests": totals.failed_tests}
+    if omitted := bad - len(totals.failed_tests):
+        found["failed_tests_omitted"] = omitted
     return found
 
 

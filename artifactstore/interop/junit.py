@@ -16,6 +16,7 @@ from artifactstore.paths import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+FAILED_TESTS_MAX = 1000  # names that are kept; a document of any size may have as many as it likes
 _DEPTH_MAX = 64
 _ID_MAX = 500  # characters
 _OUTCOMES = {"failure": "failed", "error": "errors", "skipped": "skipped"}
@@ -26,7 +27,8 @@ class TestTotals:
     """How many tests ended how.
 
     Args:
-        failed_tests: ids of those that failed or broke, `class::name`, in the order of the documents.
+        failed_tests: ids of those that failed or broke, `class::name`, in the order of the documents; the
+            first thousand.
     """
 
     total: int = 0
@@ -108,7 +110,7 @@ class _Document:
         totals = self._totals
         totals.total += 1
         setattr(totals, self._outcome, getattr(totals, self._outcome) + 1)
-        if self._outcome in {"failed", "errors"}:
+        if self._outcome in {"failed", "errors"} and len(totals.failed_tests) < FAILED_TESTS_MAX:
             totals.failed_tests.append(self._test[:_ID_MAX])
 
     def _refuse_doctype(self, *_declared: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING
@@ -399,6 +400,20 @@ def test_fsck_finds_what_does_not_agree(program: Program, pushed: str) -> None:
     document = program.call("fsck", "--json", code=3).document
     assert document["clean"] is False
     assert [finding["part"] for finding in document["findings"]] == ["views", "objects"]
+
+
+def test_fsck_of_an_altered_log_ends_with_3(program: Program, pushed: str) -> None:
+    assert pushed
+    home = Home(program.directory)
+    with contextlib.closing(home.connect()) as connection:
+        guard = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'events_refuse_update'").get
+    home.tamper(
+        "DROP TRIGGER events_refuse_update",
+        "UPDATE events SET actor = 'somebody else' WHERE sequence = 3",
+        guard,
+    )
+    assert program.call("fsck", code=3).rows == [["log", "event 3 does not have its leaf hash"]]
+    assert program.call("fsck", "--json", code=3).document["clean"] is False
 
 
 # Sizes and shares

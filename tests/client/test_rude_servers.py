@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import traceback
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from store.harness import refused
@@ -210,6 +212,49 @@ def test_a_redirect_is_not_followed() -> None:
                 health_of(server.url)
             assert len(server.requests) == 1
         assert elsewhere.callers == []
+
+
+def problem(**members: Any) -> bytes:
+    """A refusal of a server, with any members."""
+    body = json.dumps(members).replace("@", "".join(f"\\u{ord(character):04x}" for character in TOKEN))
+    return http_answer(body.encode(), status="401 Unauthorized", content_type="application/problem+json")
+
+
+ECHOES = {
+    "a place": http_answer(b"", status="302 Found", more=f"Location: http://other.example/{TOKEN}/x\r\n"),
+    "a reason": http_answer(b"", status=f"401 {TOKEN}", content_type="text/html"),
+    "a detail": problem(code="unauthorized", detail=f"got Bearer {TOKEN}"),
+    "a detail that is cut": problem(code="unauthorized", detail="x" * 1_995 + TOKEN),
+    "an escaped detail": problem(code="unauthorized", detail="got Bearer @"),
+    "a detail of another kind": problem(code="unauthorized", detail=[TOKEN]),
+    "a title": problem(code="unauthorized", title=TOKEN),
+    "a hint": problem(code="unauthorized", detail="no", hint=f"use {TOKEN}"),
+    "a code": problem(code=TOKEN, detail="no"),
+    "an unknown path": problem(code="no-such-path", detail=TOKEN),
+    "a media type": http_answer(b"", content_type=f"text/{TOKEN}"),
+    "a version": http_answer(json.dumps({"service": "artifactstore", "version": TOKEN}).encode()),
+    "a value": http_answer(json.dumps({**WELL, "status": TOKEN, "oldest_verified_at": TOKEN}).encode()),
+}
+
+
+@pytest.mark.parametrize("answer", ECHOES.values(), ids=ECHOES)
+def test_a_server_that_repeats_our_token_does_not_make_us_show_it(answer: bytes) -> None:
+    with rude(answering(answer)) as server, pytest.raises(ArtifactStoreError) as caught:
+        health_of(server.url, tries=1)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
+    assert TOKEN[:8] not in shown
+
+
+def test_a_token_that_comes_back_in_the_form_of_urls_is_not_shown_either() -> None:
+    token = "canary/6d1f+0c=="  # noqa: S105 - as above
+    for place in (f"/a/{token}/b", f"/a/{quote(token)}/b", f"/a/{quote(token, safe='')}/b"):
+        away = http_answer(b"", status="302 Found", more=f"Location: {place}\r\n")
+        with (
+            rude(answering(away)) as server,
+            Client(server.url, token) as client,
+            refused(BackendError, "not-an-api", "sends us elsewhere: '/a/***/b'"),
+        ):
+            client.health()
 
 
 def test_a_body_that_is_refused_early_is_refused_in_the_words_of_the_server() -> None:

@@ -134,6 +134,12 @@ def old_store(place: Place, store: Store) -> None:
     place.home.tamper(f"PRAGMA user_version = {schema.SCHEMA_VERSION - 1}")
 
 
+def old_store_with_expired(place: Place, store: Store) -> None:
+    """The same, and a sweep has marked a package."""
+    expired(place, store)
+    old_store(place, store)
+
+
 # What the acts do
 
 
@@ -336,6 +342,7 @@ INIT = Opening("init", lambda _p, s: str(s.store_id), lambda _p, s, value: str(s
 FIRST_PUSH = Opening("first push", _push, _is_readable)
 MIGRATE = Migration("migrate", lambda _p, _s: None)
 OLD_PUSH = OldProgram("push by the program before", _push, _is_readable, frozenset({"store-too-new"}))
+OLD_GC = OldProgram("gc by the program before", GC.call, refused=frozenset({"store-too-new"}))
 OLD_BACKUP = OldProgram("backup by the program before", _backup, _is_backed_up, frozenset({"store-too-new"}))
 OLD_REPLAY = OldProgram(
     "replay by the program before",

@@ -81,6 +81,7 @@ PAIRS: tuple[Pair, ...] = (
     Pair(acts.MIGRATE, acts.OLD_PUSH, acts.old_store),
     Pair(acts.MIGRATE, acts.OLD_REPLAY, acts.old_store),
     Pair(acts.MIGRATE, acts.OLD_BACKUP, acts.old_store),
+    Pair(acts.MIGRATE, acts.OLD_GC, acts.old_store_with_expired),
     Pair(acts.MIGRATE, acts.MIGRATE, acts.old_store),
     Pair(acts.COPY, acts.GC, acts.expired),
     Pair(acts.COPY, acts.GC, acts.copied_for_another),

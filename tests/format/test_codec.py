@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import datetime
 import decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +17,7 @@ from format.cbor_cases import ENCODED, REFUSED_CBOR
 from format.values import scalars, texts, values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import ModuleType
 
 
@@ -195,38 +193,42 @@ def nested(levels: int) -> Any:
     return value
 
 
-PLAIN = st.one_of(texts, st.binary(max_size=40), st.booleans(), st.integers(-(2**64), 2**64 - 1))
+@given(st.integers(0, 2**64 - 1) | st.integers(0, 300))
+def test_a_head_is_read_in_its_shortest_form_alone(number: int) -> None:
+    data = reference_cbor.encode(number)
+    for major in (codec.INTEGER, codec.TEXT, codec.ARRAY):
+        head = bytes((data[0] | major << 5,)) + data[1:]
+        assert codec.decode_head(b"before" + head + b"behind", 6, major) == (number, 6 + len(head))
+        for other in range(8):
+            if other != major:
+                with pytest.raises(InvalidInputError, match="not the type"):
+                    codec.decode_head(head, 0, other)
+        for cut in range(len(head)):
+            with pytest.raises(InvalidInputError, match="near byte 0"):
+                codec.decode_head(head[:cut], 0, major)
+        for information, width in ((24, 1), (25, 2), (26, 4), (27, 8)):
+            if width >= len(head) and number < 1 << (8 * width):
+                longer = bytes((major << 5 | information,)) + number.to_bytes(width, "big")
+                with pytest.raises(InvalidInputError, match="not the shortest form"):
+                    codec.decode_head(longer, 0, major)
+        for information in (28, 29, 30, 31):
+            with pytest.raises(InvalidInputError, match="not the type"):
+                codec.decode_head(bytes((major << 5 | information,)) + bytes(8), 0, major)
 
 
-@settings(max_examples=1000, deadline=None)
-@given(
-    st.lists(
-        st.one_of(
-            st.fixed_dictionaries({"a": PLAIN, "bb": PLAIN}),
-            st.fixed_dictionaries({"bb": PLAIN, "a": PLAIN}),
-            st.fixed_dictionaries({"a": scalars, "bb": values}),
-        ),
-        max_size=4,
-    ),
-    st.dictionaries(texts, values, max_size=3),
-    st.booleans(),
-    st.data(),
-)
-def test_a_listing_is_read_as_any_other_document(
-    records: list[dict[str, Any]], rest: dict[str, Any], canonical: bool, draw: st.DataObject
-) -> None:
-    data = bytearray(cbor2.dumps({"": records, **rest}, canonical=canonical))
-    if draw.draw(st.booleans(), "damaged"):
-        data[draw.draw(st.integers(0, len(data) - 1), "at")] ^= draw.draw(st.integers(1, 255), "by")
+@given(texts)
+def test_a_text_is_read_as_any_decoder_reads_it(text: str) -> None:
+    data = reference_cbor.encode(text)
+    assert codec.decode_text(b"before" + data + b"behind", 6) == (text, 6 + len(data))
+    for cut in range(len(data)):
+        with pytest.raises(InvalidInputError, match="near byte 0"):
+            codec.decode_text(data[:cut], 0)
 
-    def outcome(read: Callable[[], Any]) -> str:
-        try:
-            return repr(read())  # which tells 1 from True and from 1.0
-        except IntegrityError as error:
-            return str(error)
 
-    listing = partial(codec.decode_listing, bytes(data), "", ("a", "bb"))
-    assert outcome(listing) == outcome(partial(codec.decode, bytes(data)))
+@pytest.mark.parametrize("data", [b"\x61\xff", b"\x63\xed\xa0\x80", b"\x62\xc0\x80", b"\x7b" + b"\xff" * 8])
+def test_a_text_that_is_none_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInputError, match="not UTF-8 or ends too early"):
+        codec.decode_text(data, 0)
 
 
 def test_a_document_nests_64_levels_and_our_envelopes_8_more() -> None:

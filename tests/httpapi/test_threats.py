@@ -25,13 +25,6 @@ def test_each_row_names_tests_that_exist() -> None:
         assert set(named) <= there, row
 
 
-def test_every_row_of_the_attack_table_is_there() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = {f"H{number}" for number in range(1, 16)} | {f"A{number}" for number in range(1, 7)}
-    found = set(re.findall(r"\b([HA]\d+)\b", text))
-    assert wanted <= found
-
-
 @pytest.mark.parametrize("mark", ["\r", "\n", "\0"])
 def test_a_field_with_a_line_break_is_never_sent(mark: str) -> None:
     answer = Answer(200, b"", "text/plain", {"X-A": f"a{mark}X-B: b"})

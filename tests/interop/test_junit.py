@@ -41,6 +41,17 @@ def test_a_failure_after_a_skip_counts() -> None:
     assert (found.errors, found.skipped) == (1, 0)
 
 
+def test_of_very_many_failures_the_first_thousand_are_named() -> None:
+    case = '<testcase name="{}"><failure/></testcase>'
+    documents = [
+        f"<testsuite>{''.join(case.format(f'{part}-{number}') for number in range(800))}</testsuite>"
+        for part in range(2)
+    ]
+    found = totals(*documents)
+    assert (found.total, found.failed) == (1600, 1600)
+    assert (len(found.failed_tests), found.failed_tests[-1]) == (1000, "1-199")
+
+
 def test_what_pytest_writes(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text(
         "import pytest\n"
