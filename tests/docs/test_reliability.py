@@ -123,7 +123,7 @@ def test_each_drill_is_where_the_page_says() -> None:
 
 def test_the_figures_are_those_of_sound_runs() -> None:
     for name, run, tried, fired, violations in rows("Figures"):
-        assert re.fullmatch(r"full|sample( × \d+)?", run), name
+        assert re.fullmatch(r"full|sample( x \d+)?", run), name
         assert int(tried.replace(",", "")) >= int(fired.replace(",", "")) > 0, name
         assert violations == "0", name
 
