@@ -244,7 +244,6 @@ ATTACKS = (
             "cli/test_storage_commands.py::test_a_url_with_a_password_is_refused_and_not_shown",
             "client/test_push.py::test_the_token_is_told_to_nobody",
             "client/test_rude_servers.py::test_a_server_that_repeats_our_token_does_not_make_us_show_it",
-            "interop/test_git.py::test_the_repository_is_named_by_its_remote_without_secrets",
             "abuse/test_fuzz.py::test_wild_input_is_taken_rightly_or_refused",
         ),
     ),
