@@ -80,6 +80,8 @@ def export_directory(
         BackendError: the disk is full or fails.
     """
     target = os.path.abspath(check_local_path(directory))
+    if os.path.islink(target):
+        raise ConflictError(f"{printable(directory)} is a symbolic link", hint="choose a new directory")
     if os.path.lexists(target) and not (os.path.isdir(target) and not os.listdir(target)):
         raise ConflictError(f"{printable(directory)} exists and is not empty", hint="choose a new directory")
     with _translated(directory):

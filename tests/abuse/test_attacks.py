@@ -69,6 +69,7 @@ ATTACKS = (
             "abuse/test_paths.py::test_a_manifest_that_was_forged_writes_nothing_out_of_its_place",
             "format/test_manifest.py::test_both_readers_refuse_what_is_almost_a_manifest",
             "store/test_export.py::test_an_export_overwrites_nothing",
+            "store/test_export.py::test_an_export_onto_a_link_says_so",
             "store/test_export.py::test_an_export_is_private_until_it_is_whole_and_then_as_the_umask_says",
         ),
     ),
@@ -161,7 +162,11 @@ ATTACKS = (
     Attack(
         "D3",
         "bytes whose one digest is right and whose other one was edited",
-        ("lifecycle/test_bytes.py::test_an_edited_sha256_is_found_though_the_bytes_are_right",),
+        (
+            "lifecycle/test_bytes.py::test_an_edited_sha256_is_found_though_the_bytes_are_right",
+            "abuse/test_objects.py::test_a_damaged_object_is_never_given_out",
+            "cli/test_reading_commands.py::test_cat_of_a_damaged_object_fails",
+        ),
         "reading is proved by the BLAKE3; verify, fsck and replay find the edited row",
     ),
     Attack(

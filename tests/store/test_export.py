@@ -118,7 +118,7 @@ def test_the_kit_never_takes_a_name_of_the_evidence(
     assert verify(tmp_path / "out", kit=name)[0] == 0
 
 
-@pytest.mark.parametrize("there", ["file", "full", "link"])
+@pytest.mark.parametrize("there", ["file", "full", "link", "link to a folder"])
 def test_an_export_overwrites_nothing(store: Store, package: Package, tmp_path: Path, there: str) -> None:
     folder = tmp_path / "folder"
     target = folder / "out"
@@ -127,13 +127,23 @@ def test_an_export_overwrites_nothing(store: Store, package: Package, tmp_path: 
         target.write_bytes(b"precious")
     elif there == "full":
         write_tree(target, {"precious": b"precious"})
-    else:
+    elif there == "link":
         target.symlink_to(folder / "elsewhere")
+    else:
+        (tmp_path / "empty").mkdir()
+        target.symlink_to(tmp_path / "empty")
     before = read_tree(folder)
     with refused(ConflictError, "conflict", str(target)):
         store.export_package(package.package_id, target)
     assert read_tree(folder) == before
     assert [path.name for path in folder.iterdir()] == ["out"]
+
+
+def test_an_export_onto_a_link_says_so(store: Store, package: Package, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "empty")
+    with refused(ConflictError, "conflict", "/out/' is a symbolic link"):
+        store.export_package(package.package_id, f"{tmp_path}/out/")
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o777), (0o022, 0o755), (0o077, 0o700)])
