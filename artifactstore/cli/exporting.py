@@ -12,7 +12,7 @@ import typer
 from artifactstore.cli import facts, options
 from artifactstore.cli.columns import Column
 from artifactstore.cli.exit_codes import FINDINGS
-from artifactstore.cli.newfile import STANDARD_OUTPUT, new_file
+from artifactstore.cli.newfile import STANDARD_OUTPUT
 from artifactstore.cli.text import count_text, size_text
 from artifactstore.errors import InvalidInputError
 from artifactstore.facts import members
@@ -75,7 +75,7 @@ def export(
             store.export_tar(package, cast("IO[bytes]", _AnswerStream(run.output)), bare=bare)
         return
     elif output is not None and directory is None:
-        with run.store() as store, new_file(output) as stream:
+        with run.store() as store, run.new_file(output) as stream:
             result = store.export_tar(package, stream, bare=bare)
     else:
         raise InvalidInputError("give either DIR or --output FILE", code="usage")

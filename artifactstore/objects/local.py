@@ -311,12 +311,6 @@ class LocalBackend:
         with contextlib.suppress(FileNotFoundError):
             sync_path(folder, folder=self._descriptor, directory=True)
 
-    def inodes(self) -> Iterator[tuple[int, int]]:
-        """Device and inode of the root; see `Backend.inodes`."""
-        with contextlib.suppress(OSError):
-            status = os.stat(self.root)
-            yield status.st_dev, status.st_ino
-
     def problems(
         self,
         store_id: uuid.UUID,

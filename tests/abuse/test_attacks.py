@@ -395,6 +395,18 @@ ATTACKS = (
             "abuse/test_objects.py::test_a_batch_that_is_at_work_is_left_alone_however_old",
         ),
     ),
+    Attack(
+        "X4",
+        "exports, backups and other outputs below an object root, or evidence from there",
+        (
+            "abuse/test_own_places.py::test_nothing_is_written_into_the_store_for_its_user",
+            "abuse/test_own_places.py::test_no_folder_of_objects_is_evidence",
+            "abuse/test_own_places.py::test_a_followed_link_to_a_folder_of_objects_is_refused",
+            "abuse/test_trees.py::test_a_directory_that_holds_the_store_is_refused",
+            "cli/test_exporting.py::test_no_command_writes_into_the_store",
+        ),
+        "the staging folder is cleaned by age: what a user kept there would be deleted",
+    ),
 )
 
 

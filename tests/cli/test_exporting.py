@@ -79,6 +79,28 @@ def test_an_export_to_where_nothing_can_be_written(program: Program, pushed: str
     assert "cause: " in answer.stderr
 
 
+@pytest.mark.parametrize("place", ["storage/tmp/out", "storage/out", "artifactstore.db-journal"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["export", "ID", "PLACE"],
+        ["export", "ID", "--output", "PLACE"],
+        ["manifest", "ID", "--output", "PLACE"],
+        ["backup", "PLACE"],
+        ["retention", "gc", "--plan-out", "PLACE"],
+    ],
+    ids=["export", "tar", "manifest", "backup", "plan"],
+)
+def test_no_command_writes_into_the_store(
+    program: Program, pushed: str, command: list[str], place: str
+) -> None:
+    target = program.directory / place
+    words = [{"ID": pushed, "PLACE": str(target)}.get(word, word) for word in command]
+    answer = program.call(*words, code=2)
+    assert "belongs to the store itself" in answer.stderr
+    assert not target.exists()
+
+
 def test_an_intact_directory_passes_without_a_word_on_stdout(program: Program, exported: Path) -> None:
     answer = program.call("check", str(exported))
     assert answer.stdout == b""
