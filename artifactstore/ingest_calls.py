@@ -22,7 +22,7 @@ from artifactstore.errors import BackendError, InvalidInputError, SourceChangedE
 from artifactstore.idempotency import first_use, request
 from artifactstore.lifecycle import object_locks, retention
 from artifactstore.os_errors import release
-from artifactstore.paths import check_relative_path, printable
+from artifactstore.paths import check_new_path, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -81,7 +81,7 @@ class IngestCalls(StoreCalls):
         from artifactstore.sources import stage
 
         fields.check_label(actor, field="actor")
-        check_relative_path(relative_path)
+        check_new_path(relative_path)
         if executable is not None:
             fields.check_flag(executable, field="executable")
         chosen = guess_media_type(relative_path) if media_type is None else check_media_type(media_type)
@@ -180,7 +180,7 @@ class IngestCalls(StoreCalls):
         Raises:
             as `ingest_file`.
         """
-        check_relative_path(relative_path)
+        check_new_path(relative_path)
         with self._database.read() as connection:
             sequence = package_queries.package_sequence(connection, package)
             _admit(connection, sequence, [relative_path], None)

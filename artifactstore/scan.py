@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from artifactstore.errors import InvalidInputError
 from artifactstore.own_places import lies_in
-from artifactstore.paths import broken_rule, collision_key, printable
+from artifactstore.paths import broken_new_rule, collision_key, printable
 from artifactstore.results import SkippedFile
 from artifactstore.sources import opened_folder, reading
 
@@ -187,7 +187,7 @@ class Scan:
         is_folder = entry.is_dir(follow_symlinks=False)
         if self._excluded(path, is_folder=is_folder):
             return None
-        rule = broken_rule(path)
+        rule = broken_new_rule(path)
         if rule is not None:
             self._leave_out(path, rule, code="invalid-relative-path")
             return None

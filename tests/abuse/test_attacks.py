@@ -37,11 +37,14 @@ ATTACKS = (
         (
             "abuse/test_paths.py::test_a_broken_rule_is_named_with_the_path",
             "abuse/test_paths.py::test_what_cannot_be_stored_cannot_be_asked_for",
+            "abuse/test_paths.py::test_what_is_not_seen_does_not_come_in",
+            "abuse/test_paths.py::test_what_came_in_before_that_rule_is_read_and_given_out",
             "abuse/test_trees.py::test_unsafe_names_are_refused_or_left_out",
             "abuse/test_trees.py::test_a_path_that_is_too_long_as_a_whole",
             "abuse/test_fuzz.py::test_wild_input_is_taken_rightly_or_refused",
         ),
-        "4,096 bytes in any number of segments; a backslash is kept with a warning; names are not normalized",
+        "4,096 bytes in any number of segments; a backslash is kept with a warning; names are not normalized;"
+        " joiners and variants stay where Persian, the scripts of India, Han and emoji need them; tags do not",
     ),
     Attack(
         "P2",
