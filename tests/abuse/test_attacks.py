@@ -43,7 +43,7 @@ ATTACKS = (
             "abuse/test_trees.py::test_a_path_that_is_too_long_as_a_whole",
             "abuse/test_fuzz.py::test_wild_input_is_taken_rightly_or_refused",
         ),
-        "4,096 bytes in any number of segments; a backslash is kept with a warning; names are not normalized;"
+        "4,096 bytes in any number of segments; a backslash is kept with a warning; names are kept as given;"
         " joiners and variants stay where Persian, the scripts of India, Han and emoji need them; tags do not",
     ),
     Attack(
@@ -62,8 +62,10 @@ ATTACKS = (
             "abuse/test_trees.py::test_names_that_collide_elsewhere_are_kept_with_a_warning",
             "abuse/test_paths.py::test_a_path_that_is_taken",
             "store/test_export.py::test_the_kit_never_takes_a_name_of_the_evidence",
+            "cli/test_exporting.py::test_a_planted_kit_is_told_of_however_quiet",
         ),
-        "folded names are a warning; a file that would be a folder too is refused",
+        "folded names are a warning; a file that would be a folder too is refused; a planted kit is a warning,"
+        " since evidence may hold an earlier export",
     ),
     Attack(
         "P4",

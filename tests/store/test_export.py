@@ -113,9 +113,16 @@ def test_the_kit_never_takes_a_name_of_the_evidence(
     package = store.push(write_tree(tmp_path / "in", files), **SAID).package
     result = store.export_package(package.package_id, tmp_path / "out")
     assert result.audit_directory == name
+    tops = {path.partition("/")[0] for path in taken}
+    assert set(result.look_alikes) == {top for top in tops if top.casefold().startswith(KIT.lower())}
+    told = (tmp_path / "out" / name / "VERIFY.md").read_text()
+    assert f"`python3 {name}/verify.py`" in told
     assert evidence(tmp_path / "out", name) == files
     assert check_directory(tmp_path / "out" / name / "manifest.cbor", tmp_path / "out").intact
-    assert verify(tmp_path / "out", kit=name)[0] == 0
+    code, output = verify(tmp_path / "out", kit=name)
+    assert (code, f"checker:  {tmp_path}/out/{name}\n" in output) == (0, True)
+    for archive in (store.export_tar, store.export_zip):
+        assert archive(package.package_id, io.BytesIO()) == result
 
 
 @pytest.mark.parametrize("there", ["file", "full", "link", "link to a folder"])
