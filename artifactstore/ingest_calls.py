@@ -293,7 +293,8 @@ class IngestCalls(StoreCalls):
 
     def _refuse_own_file(self, source: Source) -> None:
         """Refuse a file of the store: to read one of the database as evidence would break its locks."""
-        if isinstance(source, str | os.PathLike) and self._own_places.holds(source):
+        # The part of an upload becomes a file of a package from where it lies.
+        if isinstance(source, str | os.PathLike) and self._own_places.holds(source, sessions=False):
             message = f"{printable(os.fspath(source))} belongs to the store itself"
             raise InvalidInputError(message, code="store-inside")
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     Inode = tuple[int, int]  # device and inode
 
 # Of the names that begin with that of the database: SQLite's own, and those of this package.
-_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", ".seen", ".uploads")
+_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", ".seen")
+_SESSIONS = ".uploads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,27 @@ class OwnPlaces:
     database: str
     folders: tuple[str, ...]
 
-    def inodes(self) -> frozenset[Inode]:
-        """Device and inode of all that is there."""
-        return frozenset(inode for path in self._paths() if (inode := _inode(path)) is not None)
+    def inodes(self, *, sessions: bool = True) -> frozenset[Inode]:
+        """Device and inode of all that is there.
 
-    def holds(self, path: str | os.PathLike[str]) -> bool:
-        """Whether something is one of them or lies in one, by whatever name."""
+        Args:
+            sessions: with the folder of upload sessions.
+        """
+        paths = self._paths(sessions=sessions)
+        return frozenset(inode for path in paths if (inode := _inode(path)) is not None)
+
+    def holds(self, path: str | os.PathLike[str], *, sessions: bool = True) -> bool:
+        """Whether something is one of them or lies in one, by whatever name.
+
+        Args:
+            sessions: as for `inodes`.
+        """
         try:
             real = os.path.realpath(path)
         except ValueError:
             return False  # no path at all: to open it gives the precise error
-        own = {os.path.realpath(place) for place in self._paths()}
-        return not own.isdisjoint(_upwards(real)) or lies_in(real, self.inodes())
+        own = {os.path.realpath(place) for place in self._paths(sessions=sessions)}
+        return not own.isdisjoint(_upwards(real)) or lies_in(real, self.inodes(sessions=sessions))
 
     def refuse_output(self, path: str) -> None:
         """Refuse a place for what is written for the user: cleaning up would take it for the store's.
@@ -58,8 +68,10 @@ class OwnPlaces:
                 code="store-inside",
             )
 
-    def _paths(self) -> Iterator[str]:
+    def _paths(self, *, sessions: bool) -> Iterator[str]:
         yield from (f"{self.database}{suffix}" for suffix in _SUFFIXES)
+        if sessions:
+            yield f"{self.database}{_SESSIONS}"
         yield from self.folders
 
 

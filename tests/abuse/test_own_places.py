@@ -8,6 +8,7 @@ import pytest
 from store.harness import SAID, refused, write_tree
 
 from artifactstore import InvalidInputError, Selection
+from artifactstore.digest import object_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +63,9 @@ def test_no_folder_of_objects_is_evidence(home: Home, store: Store, package: Pac
     with home.unchanged(), refused(InvalidInputError, "store-inside"):
         store.push(uploads, **SAID)
     opened = store.create_package(**SAID)
+    digest = store.get_file(package.package_id, "README.md").digest
     with home.unchanged(), refused(InvalidInputError, "store-inside"):
-        store.ingest_file(opened, "a", uploads / "one.part", actor="ada")
+        store.ingest_file(opened, "a", home.objects / object_key(digest.value), actor="ada")
 
 
 def test_a_followed_link_to_a_folder_of_objects_is_refused(
