@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from artifactstore.errors import InvalidInputError
@@ -43,7 +42,7 @@ class OwnPlaces:
         return frozenset(inode for path in paths if (inode := _inode(path)) is not None)
 
     def holds(self, path: str | os.PathLike[str], *, sessions: bool = True) -> bool:
-        """Whether something is one of them or lies in one, by whatever name.
+        """Whether something that is there is one of them or lies in one, by whatever name.
 
         Args:
             sessions: as for `inodes`.
@@ -52,8 +51,7 @@ class OwnPlaces:
             real = os.path.realpath(path)
         except ValueError:
             return False  # no path at all: to open it gives the precise error
-        own = {os.path.realpath(place) for place in self._paths(sessions=sessions)}
-        return not own.isdisjoint(_upwards(real)) or lies_in(real, self.inodes(sessions=sessions))
+        return lies_in(real, self.inodes(sessions=sessions))
 
     def refuse_output(self, path: str) -> None:
         """Refuse a place for what is written for the user: cleaning up would take it for the store's.
@@ -61,7 +59,10 @@ class OwnPlaces:
         Raises:
             InvalidInputError: it is the store's own, or no path.
         """
-        if self.holds(check_local_path(path)):
+        # Neither the output nor the place that it would take need be there.
+        names = {os.path.realpath(place) for place in self._paths(sessions=True)}
+        above = _upwards(os.path.realpath(check_local_path(path)))
+        if not names.isdisjoint(above) or self.holds(path):
             raise InvalidInputError(
                 f"cannot write {printable(path)}: that place belongs to the store itself",
                 hint="choose a place outside of the object roots, and a name that the database does not use",
@@ -81,7 +82,11 @@ def lies_in(path: str, own: Set[Inode]) -> bool:
 
 
 def _upwards(path: str) -> list[str]:
-    return [path, *map(str, PurePath(path).parents)]
+    found = [path]
+    while (above := os.path.dirname(path)) != path:
+        path = above
+        found.append(path)
+    return found
 
 
 def _inode(path: str) -> Inode | None:
