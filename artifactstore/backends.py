@@ -148,9 +148,9 @@ class Backends:
         """Those that enforce retention themselves."""
         return [backend for backend in self.all() if backend.object_locks is not None]
 
-    def inodes(self) -> set[tuple[int, int]]:
-        """Device and inode of what belongs to the store."""
-        return {inode for backend in self.all() for inode in backend.inodes()}
+    def folders(self) -> tuple[str, ...]:
+        """Those of objects that lie on this machine."""
+        return tuple(backend.folder for backend in self.all() if backend.folder)
 
     # Which one to use
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from artifactstore import commit, fields
+from artifactstore.own_places import OwnPlaces
 
 if TYPE_CHECKING:
     import uuid
@@ -38,6 +39,10 @@ class StoreCalls:
         self._new_id = new_id
         self._policy = policy
         self.store_id = store_id
+
+    @property
+    def _own_places(self) -> OwnPlaces:
+        return OwnPlaces(self._database.path, self._backends.folders())
 
     def _transaction(self, actor: str, *, shares: bool = False) -> AbstractContextManager[Transaction]:
         """The one write transaction of a call.

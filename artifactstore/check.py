@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from artifactstore.errors import AccessError, ArtifactStoreError, IntegrityError
 from artifactstore.local_files import check_local_path, read_whole
 from artifactstore.manifest import Manifest
 from artifactstore.os_errors import TOO_MANY_FILES, release, translation
-from artifactstore.paths import printable
+from artifactstore.paths import collision_key, printable
 from artifactstore.results import CheckResult
 from artifactstore.sources import file_digests, unreadable
 from artifactstore.workers import Job, Workers
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Expected = tuple[str, int, bytes, bytes]  # path, size, blake3, sha256
 
 AUDIT_DIRECTORY = "ARTIFACTSTORE-AUDIT"
+# Any text behind it: a person who looks for the kit may take `ARTIFACTSTORE-AUDIT-NEW` for it.
+_LOOKS_LIKE_A_KIT = re.compile(f"{AUDIT_DIRECTORY.lower()}.*", re.DOTALL)
 _RUN = 128  # files that are one piece of work
 AUDIT_FILES = ("manifest.cbor", "manifest.json", "SHA256SUMS", "B3SUMS", "verify.py", "VERIFY.md")
 
@@ -119,6 +122,12 @@ def audit_directory(paths: Iterable[str]) -> str:
         number += 1
         name = f"{AUDIT_DIRECTORY}-{number}"
     return name
+
+
+def look_alikes(paths: Iterable[str]) -> tuple[str, ...]:
+    """The names at the top of the evidence that are written as a kit's may be, whatever their case."""
+    tops = {path.partition("/")[0] for path in paths}
+    return tuple(sorted(name for name in tops if _LOOKS_LIKE_A_KIT.fullmatch(collision_key(name))))
 
 
 def _open_folder(path: str, *, root: int | None = None) -> int:

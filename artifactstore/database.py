@@ -303,13 +303,6 @@ class Database:
 
     # Maintenance
 
-    def inodes(self) -> Iterator[tuple[int, int]]:
-        """Device and inode of the database's files, which nobody else in the process may open."""
-        for suffix in ("", "-wal", "-shm", ".lock"):
-            with contextlib.suppress(OSError):
-                status = os.stat(f"{self.path}{suffix}")
-                yield status.st_dev, status.st_ino
-
     def backup(self, path: str, *, examine: Callable[[str], None] | None = None) -> None:
         """Copy the whole database with SQLite's own backup, durable on return; readers and writers go on.
 

@@ -11,7 +11,7 @@ from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from artifactstore.check import AUDIT_FILES, audit_directory
+from artifactstore.check import AUDIT_FILES, audit_directory, look_alikes
 from artifactstore.digest import digest_pair, new_blake3
 from artifactstore.errors import ArtifactStoreError, ConflictError, IntegrityError
 from artifactstore.ingest import Progress
@@ -80,6 +80,8 @@ def export_directory(
         BackendError: the disk is full or fails.
     """
     target = os.path.abspath(check_local_path(directory))
+    if os.path.islink(target):
+        raise ConflictError(f"{printable(directory)} is a symbolic link", hint="choose a new directory")
     if os.path.lexists(target) and not (os.path.isdir(target) and not os.listdir(target)):
         raise ConflictError(f"{printable(directory)} exists and is not empty", hint="choose a new directory")
     with _translated(directory):
@@ -107,7 +109,12 @@ def export_directory(
                 os.rename(target, partial)
                 shutil.rmtree(partial)
             raise
-    return ExportResult(len(manifest.files), manifest.total_size, kit)
+    return _result(manifest, kit)
+
+
+def _result(manifest: Manifest, kit: str | None) -> ExportResult:
+    alike = look_alikes(file.relative_path for file in manifest.files)
+    return ExportResult(len(manifest.files), manifest.total_size, kit, alike)
 
 
 def _write_files(
@@ -274,7 +281,7 @@ def export_tar(
         if kit is not None:
             for name, data in kit_files(manifest, manifest_bytes, kit):
                 add(f"{kit}/{name}", len(data), io.BytesIO(data), executable=name.endswith(".py"))
-    return ExportResult(len(manifest.files), manifest.total_size, kit)
+    return _result(manifest, kit)
 
 
 def export_zip(
@@ -309,7 +316,7 @@ def export_zip(
         if kit is not None:
             for name, data in kit_files(manifest, manifest_bytes, kit):
                 add(f"{kit}/{name}", len(data), io.BytesIO(data), executable=name.endswith(".py"))
-    return ExportResult(len(manifest.files), manifest.total_size, kit)
+    return _result(manifest, kit)
 
 
 def _opened(open_stored: OpenObject, file: ManifestFile) -> io.BufferedReader:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from artifactstore import codec
 from artifactstore.errors import InvalidInputError
+from artifactstore.hidden_text import hidden_character
 
 if TYPE_CHECKING:
     from artifactstore.codec import Value
@@ -22,7 +23,8 @@ def check_label(value: str, *, field: str) -> str:
     """Return a name, producer, subject, actor or key if it is one line of text a person can read.
 
     Raises:
-        InvalidInputError: it is empty, too long, padded with blanks, or holds control characters.
+        InvalidInputError: it is empty, too long, padded with blanks, or holds control characters or such
+            that are not seen.
     """
     check_text(value, field=field)
     rule = None
@@ -34,6 +36,8 @@ def check_label(value: str, *, field: str) -> str:
         rule = f"it has {len(value)} characters, {LABEL_MAX} are allowed"
     elif _UNPRINTABLE.search(value):
         rule = "it holds a control character"
+    elif (hidden := hidden_character(value)) is not None:
+        rule = f"it holds the invisible or reordering character {hidden}"
     if rule is not None:
         raise InvalidInputError(f"{field} {value[:80]!a} is not allowed: {rule}", code="invalid-field")
     return value

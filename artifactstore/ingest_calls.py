@@ -22,7 +22,7 @@ from artifactstore.errors import BackendError, InvalidInputError, SourceChangedE
 from artifactstore.idempotency import first_use, request
 from artifactstore.lifecycle import object_locks, retention
 from artifactstore.os_errors import release
-from artifactstore.paths import check_relative_path, printable
+from artifactstore.paths import check_new_path, printable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -81,7 +81,7 @@ class IngestCalls(StoreCalls):
         from artifactstore.sources import stage
 
         fields.check_label(actor, field="actor")
-        check_relative_path(relative_path)
+        check_new_path(relative_path)
         if executable is not None:
             fields.check_flag(executable, field="executable")
         chosen = guess_media_type(relative_path) if media_type is None else check_media_type(media_type)
@@ -180,7 +180,7 @@ class IngestCalls(StoreCalls):
         Raises:
             as `ingest_file`.
         """
-        check_relative_path(relative_path)
+        check_new_path(relative_path)
         with self._database.read() as connection:
             sequence = package_queries.package_sequence(connection, package)
             _admit(connection, sequence, [relative_path], None)
@@ -268,7 +268,11 @@ class IngestCalls(StoreCalls):
         path = os.fspath(directory)
         descriptor = open_directory(path)
         try:
-            scan = Scan(descriptor, os.path.realpath(path), selection or Selection(), self._own_files())
+            places = self._own_places
+            if places.holds(path):
+                message = f"the directory {printable(path)} belongs to the store itself"
+                raise InvalidInputError(message, hint="push another one", code="store-inside")
+            scan = Scan(descriptor, os.path.realpath(path), selection or Selection(), places.inodes())
             entries = stage_directory(batch, scan, seen, on_progress=on_progress)
         finally:
             release(descriptor)
@@ -287,19 +291,12 @@ class IngestCalls(StoreCalls):
             path = ""  # no path at all: to open it gives the precise error
         return SeenFiles(place, path, believe=cache)
 
-    def _own_files(self) -> frozenset[tuple[int, int]]:
-        """Device and inode of what belongs to the store: to read it as evidence would break its locks."""
-        return frozenset((*self._database.inodes(), *self._backends.inodes()))
-
     def _refuse_own_file(self, source: Source) -> None:
-        if isinstance(source, str | os.PathLike):
-            try:
-                status = os.stat(source)
-            except (OSError, ValueError):
-                return  # opening it gives the precise error
-            if (status.st_dev, status.st_ino) in self._own_files():
-                message = f"{printable(os.fspath(source))} belongs to the store itself"
-                raise InvalidInputError(message, code="store-inside")
+        """Refuse a file of the store: to read one of the database as evidence would break its locks."""
+        # The part of an upload becomes a file of a package from where it lies.
+        if isinstance(source, str | os.PathLike) and self._own_places.holds(source, sessions=False):
+            message = f"{printable(os.fspath(source))} belongs to the store itself"
+            raise InvalidInputError(message, code="store-inside")
 
     def _ingest_again(
         self,

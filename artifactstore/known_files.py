@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from artifactstore import object_queries
 from artifactstore.errors import DuplicateRelativePathError, InvalidInputError, NotFoundError
 from artifactstore.media_types import check_media_type, guess_media_type
-from artifactstore.paths import check_relative_path, parents, printable
+from artifactstore.paths import check_new_path, parents, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,7 +51,7 @@ def check_known_files(files: Iterable[KnownFile]) -> list[KnownFile]:
         raise InvalidInputError("there are no files to take", code="empty-package")
     paths: set[str] = set()
     for file in wanted:
-        check_relative_path(file.relative_path)
+        check_new_path(file.relative_path)
         if file.media_type is not None:
             check_media_type(file.media_type)
         if file.relative_path in paths:

@@ -267,10 +267,12 @@ class ReadCalls(StoreCalls):
         Raises:
             StateError: the package is not finalized.
             ConflictError: the directory holds something.
+            InvalidInputError: it would lie in the store itself.
             IntegrityError: a stored object is damaged; nothing is left in the directory.
         """
         from artifactstore import export, manifest
 
+        self._own_places.refuse_output(os.fspath(directory))
         data = self._manifest_bytes(package)
         with self._beside_gc(package):
             return export.export_directory(
@@ -306,13 +308,15 @@ class ReadCalls(StoreCalls):
         Args:
             path: must not exist; its folder must.
         Raises:
-            InvalidInputError: there is no such folder.
+            InvalidInputError: there is no such folder, or the file would lie in the store itself.
             ConflictError: the path exists.
             AccessError: permission is missing.
             IntegrityError: the database is damaged; nothing was written.
         """
         from artifactstore.lifecycle.backup import backup
 
+        if not os.path.lexists(path):  # what is there is refused for that
+            self._own_places.refuse_output(os.fspath(path))
         return backup(self._database, os.fspath(path))
 
     def export_zip(self, package: str, stream: IO[bytes], *, bare: bool = False) -> ExportResult:

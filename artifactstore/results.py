@@ -57,11 +57,18 @@ class PushResult:
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What an export wrote: the folder of the auditor's kit, None if it was left out."""
+    """What an export wrote.
+
+    Args:
+        audit_directory: the folder of the auditor's kit, None if it was left out.
+        look_alikes: names at the top of the evidence that could be taken for that folder. They are the
+            producer's: nobody should run what lies there.
+    """
 
     file_count: int
     total_size: int
     audit_directory: str | None
+    look_alikes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from artifactstore.errors import InvalidInputError
-from artifactstore.paths import broken_rule, collision_key, printable
+from artifactstore.own_places import lies_in
+from artifactstore.paths import broken_new_rule, collision_key, printable
 from artifactstore.results import SkippedFile
 from artifactstore.sources import opened_folder, reading
 
@@ -85,7 +86,7 @@ class Scan:
         root: descriptor of the directory.
         root_path: its real path, for resolving links and for messages.
         selection: what to take.
-        store_files: (device, inode) of the store's own database files and object root.
+        store_files: (device, inode) of the store's own files and folders.
     """
 
     root: int
@@ -186,7 +187,7 @@ class Scan:
         is_folder = entry.is_dir(follow_symlinks=False)
         if self._excluded(path, is_folder=is_folder):
             return None
-        rule = broken_rule(path)
+        rule = broken_new_rule(path)
         if rule is not None:
             self._leave_out(path, rule, code="invalid-relative-path")
             return None
@@ -230,7 +231,7 @@ class Scan:
             return None
         if not is_folder and not self._included(path):
             return None
-        if (status.st_dev, status.st_ino) in self.store_files:
+        if lies_in(target, self.store_files):
             raise _store_inside(path)
         return _entry(name, "" if inside == "." else inside, is_folder=is_folder)
 

@@ -23,7 +23,7 @@ from artifactstore.errors import (
 )
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.objects.durability import make_folders
-from artifactstore.paths import check_relative_path
+from artifactstore.paths import check_new_path
 from artifactstore.upload_files import Upload, UploadFiles, is_id, write_all
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Uploads:
             ConflictError: the key was used with other arguments, or another request of the same key is at it.
             StateError: too many sessions are open.
         """
-        check_relative_path(relative_path)
+        check_new_path(relative_path)
         media_type = guess_media_type(relative_path) if media_type is None else check_media_type(media_type)
         if expected_size is not None and not 0 <= expected_size < 1 << 63:
             raise InvalidInputError("the size of an upload is a number of bytes", code="invalid-field")

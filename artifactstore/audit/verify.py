@@ -398,6 +398,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"content:  {manifest['content_digest']}",
         f"manifest: {digest}",
         f"result:   {result}",
+        f"checker:  {here}",
         f"blake3 is not in Python and was not checked: use `b3sum -c {os.path.basename(kit)}/B3SUMS`.",
     ):
         print(printable(line.encode()))

@@ -13,7 +13,6 @@ import typer
 from artifactstore.cli import life_facts, options
 from artifactstore.cli.columns import Fact
 from artifactstore.cli.confirmation import confirm, is_to_be_asked
-from artifactstore.cli.newfile import new_file
 from artifactstore.cli.output import say
 from artifactstore.cli.text import count_text, moment_text, size_text
 from artifactstore.errors import AccessError, BackendError, BusyError, IntegrityError, InvalidInputError
@@ -235,7 +234,7 @@ def _agreed_plan(run: Invocation, store: AnyStore, given: GcPlan | None) -> GcPl
 
 def _show_plan(run: Invocation, planned: GcPlan, plan_out: str | None, *, as_json: bool) -> None:
     if plan_out is not None:
-        with new_file(plan_out) as stream:
+        with run.new_file(plan_out) as stream:
             stream.write(planned.to_bytes())
     if as_json:
         run.output.document(plan_document(planned))

@@ -12,7 +12,8 @@ import typer
 from artifactstore.cli import facts, options
 from artifactstore.cli.columns import Column
 from artifactstore.cli.exit_codes import FINDINGS
-from artifactstore.cli.newfile import STANDARD_OUTPUT, new_file
+from artifactstore.cli.newfile import STANDARD_OUTPUT
+from artifactstore.cli.output import say
 from artifactstore.cli.text import count_text, size_text
 from artifactstore.errors import InvalidInputError
 from artifactstore.facts import members
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from artifactstore.cli.output import Output
-    from artifactstore.results import CheckResult
+    from artifactstore.results import CheckResult, ExportResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Finding:
     path: str
 
 
+_TOLD = 5  # names in a warning
 _FINDING_COLUMNS: tuple[Column[Finding], ...] = (
     Column("FINDING", lambda finding: finding.finding),
     Column("PATH", lambda finding: finding.path),
@@ -72,17 +74,32 @@ def export(
         if as_json:
             raise InvalidInputError("stdout takes the tar or the JSON document, not both", code="usage")
         with run.store() as store:
-            store.export_tar(package, cast("IO[bytes]", _AnswerStream(run.output)), bare=bare)
+            result = store.export_tar(package, cast("IO[bytes]", _AnswerStream(run.output)), bare=bare)
+        run.output.flush()
+        _warn_of_look_alikes(result)
         return
     elif output is not None and directory is None:
-        with run.store() as store, new_file(output) as stream:
+        with run.store() as store, run.new_file(output) as stream:
             result = store.export_tar(package, stream, bare=bare)
     else:
         raise InvalidInputError("give either DIR or --output FILE", code="usage")
     if as_json:
         run.output.document(result)
     elif not run.quiet:
-        run.output.record(facts.record_of(result))
+        run.output.record([fact for fact in facts.record_of(result) if fact.name != "look_alikes"])
+    run.output.flush()
+    _warn_of_look_alikes(result)
+
+
+def _warn_of_look_alikes(result: ExportResult) -> None:
+    """Tell, however quiet the program has to be: somebody may run what the producer put there."""
+    if result.look_alikes:
+        names = ", ".join(map(printable, result.look_alikes[:_TOLD]))
+        more = len(result.look_alikes) - _TOLD
+        kit = result.audit_directory
+        say(f"WARNING: the evidence itself holds {names}{f' and {more} more' if more > 0 else ''}")
+        say(f"The auditor's kit is {kit}." if kit else "There is no auditor's kit in this export.")
+        say("Run nothing from there, and tell the auditor so: the producer chose what it is.")
 
 
 def check(

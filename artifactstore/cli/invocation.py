@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artifactstore.cli.output import Output, say
@@ -12,6 +14,9 @@ from artifactstore.cli.progress import ProgressLine
 from artifactstore.errors import SettingsError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
+
     from artifactstore.any_store import AnyStore
     from artifactstore.moment import IdSource
     from artifactstore.settings import Settings
@@ -62,8 +67,6 @@ class Invocation:
         return self._settings
 
     def _load(self) -> Settings:
-        from pathlib import Path
-
         from artifactstore.environment import default_env_file, load_settings
         from artifactstore.logs import LOGGER_NAME, configure_logging
 
@@ -129,6 +132,17 @@ class Invocation:
         from artifactstore.client import Client
 
         return Client(settings.api_url, settings.api_token)
+
+    def new_file(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """A file for an answer, as `newfile.new_file`, and not among those of the store."""
+        from artifactstore.cli.newfile import new_file
+        from artifactstore.own_places import OwnPlaces
+
+        settings = self.settings()
+        places = (settings.storage_local_root, *settings.storage_urls.values())
+        folders = tuple(os.fspath(place) for place in places if isinstance(place, Path))
+        OwnPlaces(os.fspath(settings.database_path), folders).refuse_output(path)
+        return new_file(path)
 
     def progress(self) -> ProgressLine:
         """A line that shows how far a call has come, if a person is watching."""

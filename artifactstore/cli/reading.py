@@ -8,7 +8,7 @@ import typer
 
 from artifactstore.cli import facts, life_facts, options
 from artifactstore.cli.metadata import pairs
-from artifactstore.cli.newfile import STANDARD_OUTPUT, new_file
+from artifactstore.cli.newfile import STANDARD_OUTPUT
 from artifactstore.cli.text import for_json_on_terminal
 from artifactstore.errors import InvalidInputError
 from artifactstore.facts import package_document, plain
@@ -190,7 +190,7 @@ def manifest(
     with run.store() as store:
         data = store.get_manifest_bytes(package, format=form)
     if output is not None:
-        with new_file(output) as stream:
+        with run.new_file(output) as stream:
             stream.write(data)
     elif run.output.terminal:
         run.output.data(for_json_on_terminal(data.decode()).encode())

@@ -17,7 +17,7 @@ from artifactstore.errors import AccessError, ConflictError, DuplicateRelativePa
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.model import FINALIZED, OPEN, Package
 from artifactstore.moment import system_clock
-from artifactstore.paths import check_relative_path
+from artifactstore.paths import check_new_path
 from artifactstore.results import PushResult
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Client(ClientRetention):
     ) -> File:
         """As `Store.ingest_file`."""
         fields.check_label(actor, field="actor")
-        check_relative_path(relative_path)
+        check_new_path(relative_path)
         chosen = guess_media_type(relative_path) if media_type is None else check_media_type(media_type)
         key = _key_of(idempotency_key)
         uploads = Uploads(self._transport, package, actor, key, tries=self._tries)

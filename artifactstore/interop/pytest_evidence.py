@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from artifactstore.paths import check_relative_path
+from artifactstore.paths import check_new_path
 
 EVIDENCE = "evidence"
 STAGING = pytest.StashKey[Path]()  # where a run with `--artifactstore` collects its files
@@ -55,7 +55,7 @@ class Evidence:
         return target
 
     def _target(self, name: str) -> Path:
-        target = self.directory / check_relative_path(name)
+        target = self.directory / check_new_path(name)
         if os.path.lexists(target):
             raise FileExistsError(f"this test has handed over {name!r} already")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -224,9 +224,6 @@ class Backend(Protocol):
             How many staging folders, unfinished uploads or probes that is.
         """
 
-    def inodes(self) -> Iterable[tuple[int, int]]:
-        """Device and inode of local folders of objects, so that nobody pushes a store into itself."""
-
     def problems(
         self, store_id: uuid.UUID, *, claimed: bool = True, deep: bool = False, max_age: float = 0
     ) -> tuple[str, ...]:

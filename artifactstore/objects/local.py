@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 MARKER = "artifactstore.json"
 _MARKER_FORMAT = 1
 _MARKER_SIZE = 4096  # bytes that it may have
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO})  # a link, and a socket: neither can be opened
 
 
 class LocalBackend:
@@ -214,12 +215,15 @@ class LocalBackend:
             except FileNotFoundError:
                 message = f"the object blake3:{blake3.hex()} is missing in backend {self._backend_id}"
                 raise ObjectNotFoundError(message, hint="restore it from a copy of the object root") from None
+            except OSError as error:
+                if error.errno not in _NO_FILE:
+                    raise
+                raise _damaged(blake3, size, "no regular file") from error
             status = os.fstat(descriptor)
             if not is_object(status, size):
                 release(descriptor)
                 found = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "no regular file"
-                message = f"the object blake3:{blake3.hex()} has {found} instead of {size}"
-                raise IntegrityError(message, hint="restore it from a copy of the object root")
+                raise _damaged(blake3, size, found)
             return _Object(descriptor, "rb", closefd=True)
 
     def size_of(self, blake3: bytes) -> int | None:
@@ -242,7 +246,7 @@ class LocalBackend:
                 except FileNotFoundError:
                     missing.append(blake3)
                 else:
-                    if found.st_size != size:
+                    if not is_object(found, size):
                         missing.append(blake3)
         return missing
 
@@ -303,12 +307,6 @@ class LocalBackend:
     def _sync_folder(self, folder: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             sync_path(folder, folder=self._descriptor, directory=True)
-
-    def inodes(self) -> Iterator[tuple[int, int]]:
-        """Device and inode of the root; see `Backend.inodes`."""
-        with contextlib.suppress(OSError):
-            status = os.stat(self.root)
-            yield status.st_dev, status.st_ino
 
     def problems(
         self,
@@ -378,6 +376,11 @@ def _read_marker(root: str) -> bytes:
         if error.errno in {errno.EINVAL, errno.EFBIG}:
             raise ValueError(error.strerror) from error
         raise
+
+
+def _damaged(blake3: bytes, size: int, found: str) -> IntegrityError:
+    message = f"the object blake3:{blake3.hex()} has {found} instead of {size}"
+    return IntegrityError(message, hint="restore it from a copy of the object root")
 
 
 def _unmarked(root: str) -> BackendError:

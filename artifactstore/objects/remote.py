@@ -249,10 +249,6 @@ class RemoteBackend:
         locked = self._service.delete_all(list(keys), released=frozenset(map(object_key, released)))
         return {keys[key]: lock for key, lock in locked.items()}
 
-    def inodes(self) -> Iterable[tuple[int, int]]:
-        """None; see `Backend.inodes`."""
-        return ()
-
     def problems(
         self, store_id: uuid.UUID, *, claimed: bool = True, deep: bool = False, max_age: float = 0
     ) -> tuple[str, ...]:

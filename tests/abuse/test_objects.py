@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -264,6 +265,16 @@ def link(path: Path) -> None:
     path.symlink_to(path.with_suffix(".moved"))
 
 
+def link_to_a_secret(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/etc/passwd")
+
+
+def socket_file(path: Path) -> None:
+    path.unlink()
+    os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
 def fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -285,7 +296,9 @@ DAMAGE: list[tuple[Callable[[Path], None], type[ArtifactStoreError]]] = [
     (grow, IntegrityError),
     (flip, IntegrityError),
     (remove, ObjectNotFoundError),
-    (link, BackendError),
+    (link, IntegrityError),
+    (link_to_a_secret, IntegrityError),
+    (socket_file, IntegrityError),
     (fifo, IntegrityError),
     (folder, IntegrityError),
 ]

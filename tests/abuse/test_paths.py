@@ -5,13 +5,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from store.doors import HttpDoor
 from store.harness import SAID, refused, write_tree
 
-from artifactstore import DuplicateRelativePathError, IntegrityError, InvalidInputError, codec
+from artifactstore import (
+    DuplicateRelativePathError,
+    IntegrityError,
+    InvalidInputError,
+    check_directory,
+    codec,
+)
 from artifactstore.digest import digest_pair, object_key
 
 if TYPE_CHECKING:
@@ -50,6 +58,26 @@ BROKEN = [
     ("\u00fc" * 128, "it has a segment of more than 255 bytes", "'\u00fc\u00fc"),
     ("/".join(["a" * 240] * 17) + "b", "it is 4097 bytes long; 4096 are allowed", "'aaaa"),
 ]
+# Refused when they come in; what was stored before this rule can be read.
+HIDDEN = [
+    ("a\u200bb", "U+200B", r"'a\u200bb'"),
+    ("a\u200e", "U+200E", r"'a\u200e'"),
+    ("a/\u200fb", "U+200F", r"'a/\u200fb'"),
+    ("a\u061cb", "U+061C", r"'a\u061cb'"),
+    ("\ufeffa", "U+FEFF", r"'\ufeffa'"),
+    ("soft\u00adhyphen", "U+00AD", r"'soft\xadhyphen'"),
+    ("a\ufff9b", "U+FFF9", r"'a\ufff9b'"),
+    ("a\U000e0041b", "U+E0041", r"'a\U000e0041b'"),
+    ("a\u034fb", "U+034F", r"'a\u034fb'"),
+    ("a\u3164", "U+3164", r"'a\u3164'"),
+    ("a\u115f", "U+115F", r"'a\u115f'"),
+    ("a\uffa0", "U+FFA0", r"'a\uffa0'"),
+    ("a\u2060b", "U+2060", r"'a\u2060b'"),
+    ("a\u200db", "U+200D", r"'a\u200db'"),  # between letters that join without it
+    ("\u200c\u0645", "U+200C", "'\\u200c\u0645'"),
+    ("\u00e9\u200d\u200d\u00e9", "U+200D", "'\u00e9\\u200d\\u200d\u00e9'"),
+    ("report\ufe0f.txt", "U+FE0F", "'report"),
+]
 ALLOWED = [
     "a",
     "...",
@@ -69,6 +97,10 @@ ALLOWED = [
     "a" * 255,
     "\u00fc" * 127,
     "/".join(["a" * 240] * 17),
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.txt",  # Persian, whose words need the joiner
+    "\u0915\u094d\u200d\u0937",  # Hindi
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467.png",  # a family
+    "\u2764\ufe0f/1\ufe0f\u20e3",  # a heart and a keycap
 ]
 
 
@@ -88,6 +120,43 @@ def test_what_cannot_be_stored_cannot_be_asked_for(
     package = store.create_package(**SAID)
     with home.unchanged(), refused(InvalidInputError, "invalid-relative-path", rule, shown):
         store.get_file(package, path)
+
+
+@pytest.mark.parametrize(("path", "character", "shown"), HIDDEN)
+def test_what_is_not_seen_does_not_come_in(
+    python_door: Door, home: Home, tmp_path: Path, path: str, character: str, shown: str
+) -> None:
+    rule = f"it holds the invisible or reordering character {character}"
+    package = python_door.create_package(**SAID)
+    with home.unchanged(), refused(InvalidInputError, "invalid-relative-path", rule, shown):
+        python_door.ingest_file(package, path, b"bytes", actor="ada")
+    tree = write_tree(tmp_path / "tree", {path: b"bytes", "seen": b"bytes"})
+    with home.unchanged(), refused(InvalidInputError, "invalid-relative-path", rule):
+        python_door.ingest_directory(package, tree, actor="ada")
+    label = path.replace("/", "-")
+    with home.unchanged(), refused(InvalidInputError, "invalid-field", "name", rule):
+        python_door.create_package(**{**SAID, "name": label})
+
+
+@pytest.mark.parametrize("path", [path for path, *_ in HIDDEN])
+def test_what_came_in_before_that_rule_is_read_and_given_out(
+    store: Store, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("artifactstore.paths.hidden_character", lambda _text: None)
+        before.setattr("artifactstore.fields.hidden_character", lambda _text: None)
+        said = {**SAID, "name": path.replace("/", "-")}
+        package = store.push(write_tree(tmp_path / "tree", {path: b"bytes"}), **said).package
+    store.close()
+    with home.open() as again:
+        assert again.get_package(package.package_id) == package
+        assert again.read_file(package.package_id, path) == b"bytes"
+        again.export_package(package.package_id, tmp_path / "out")
+        kit = tmp_path / "out" / "ARTIFACTSTORE-AUDIT"
+        assert check_directory(kit / "manifest.cbor", tmp_path / "out").intact
+        assert subprocess.run([sys.executable, "-I", kit / "verify.py"], check=False).returncode == 0
+        assert again.replay(check=True).identical
+        assert again.fsck(read=True).clean
 
 
 @pytest.mark.parametrize("path", [path for path, *_ in BROKEN if path.isprintable() or path.isascii()])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from store.harness import TREE, read_tree, unprivileged
+from store.harness import TREE, read_tree, unprivileged, write_tree
 
 if TYPE_CHECKING:
     from cli.harness import Program
@@ -40,6 +40,31 @@ def test_an_export_without_the_kit(program: Program, pushed: str) -> None:
     assert program.call("export", pushed, "out", "--bare", "--json").document["audit_directory"] is None
     assert read_tree(Path("out")) == TREE
     assert program.call("export", pushed, "again", "--bare", "-q").stdout == b""
+
+
+PLANTED = ["artifactstore-AUDIT", "ARTIFACTSTORE-AUDIT-new"]
+
+
+@pytest.mark.parametrize("bare", [False, True])
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize("way", [["out"], ["-o", "package.tar"], ["-o", "-"], ["out", "--json"]])
+def test_a_planted_kit_is_told_of_however_quiet(
+    program: Program, tmp_path: Path, way: list[str], *, quiet: bool, bare: bool
+) -> None:
+    tree = write_tree(tmp_path / "planted", {f"{name}/verify.py": b"import antigravity" for name in PLANTED})
+    package = program.call("push", str(tree), "--producer", "ci", "--subject", "app").text.strip()
+    options = [*(["-q"] if quiet else []), *(["--bare"] if bare else [])]
+    answer = program.spawn("export", package, *way, *options)
+    assert all(repr(name) in answer.stderr for name in PLANTED)
+    kit = "There is no auditor's kit" if bare else f"The auditor's kit is {KIT}-2."
+    assert kit in answer.stderr
+    assert "Run nothing from there" in answer.stderr
+    if "--json" in way:
+        assert answer.document["look_alikes"] == sorted(PLANTED)
+
+
+def test_evidence_without_a_planted_kit_is_told_nothing_of_it(program: Program, pushed: str) -> None:
+    assert "WARNING" not in program.call("export", pushed, "out").stderr
 
 
 def test_an_export_as_tar_is_the_same_each_time(program: Program, pushed: str, exported: Path) -> None:
@@ -77,6 +102,28 @@ def test_an_export_to_where_nothing_can_be_written(program: Program, pushed: str
         answer = program.call("export", pushed, "-o", target, code=6 if "locked" in target else 1)
     assert f"error: cannot write '{target}'" in answer.stderr
     assert "cause: " in answer.stderr
+
+
+@pytest.mark.parametrize("place", ["storage/tmp/out", "storage/out", "artifactstore.db-journal"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["export", "ID", "PLACE"],
+        ["export", "ID", "--output", "PLACE"],
+        ["manifest", "ID", "--output", "PLACE"],
+        ["backup", "PLACE"],
+        ["retention", "gc", "--plan-out", "PLACE"],
+    ],
+    ids=["export", "tar", "manifest", "backup", "plan"],
+)
+def test_no_command_writes_into_the_store(
+    program: Program, pushed: str, command: list[str], place: str
+) -> None:
+    target = program.directory / place
+    words = [{"ID": pushed, "PLACE": str(target)}.get(word, word) for word in command]
+    answer = program.call(*words, code=2)
+    assert "belongs to the store itself" in answer.stderr
+    assert not target.exists()
 
 
 def test_an_intact_directory_passes_without_a_word_on_stdout(program: Program, exported: Path) -> None:

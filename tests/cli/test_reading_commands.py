@@ -202,6 +202,12 @@ def test_cat_of_a_damaged_object_fails(program: Program, pushed: str) -> None:
     assert not Path("out").exists()
     path.unlink()
     assert "missing" in program.call("cat", pushed, "README.md", code=3).stderr
+    # What a link in its place points to is not read.
+    secret = program.directory / "secret"
+    secret.write_bytes(TREE["README.md"])
+    path.symlink_to(secret)
+    answer = program.call("cat", pushed, "README.md", code=3)
+    assert (answer.stdout, str(secret) in answer.stderr) == (b"", False)
 
 
 def test_the_manifest_in_both_forms(program: Program, pushed: str) -> None:

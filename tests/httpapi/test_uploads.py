@@ -13,7 +13,7 @@ import pytest
 from store.harness import LARGE, SAID, FakeClock, Home, incompressible
 
 from artifactstore import ConflictError, IntegrityError, InvalidInputError, NotFoundError, StateError
-from artifactstore.digest import Digest, digest_pair
+from artifactstore.digest import Digest, digest_pair, object_key
 from artifactstore.uploads import LIFETIME, Uploads
 from httpapi.harness import PATIENCE, Client, serving
 
@@ -497,3 +497,33 @@ def test_what_came_at_the_last_moment_is_not_swept(
     monkeypatch.setattr(fcntl, "flock", late)
     assert uploads.remove_expired() == 0
     assert uploads.get(upload_id, owner="ci").offset == 5
+
+
+@pytest.mark.parametrize("door", ["PUT", "upload"])
+@pytest.mark.parametrize("damage", ["cut", "grown", "missing", "link"])
+def test_the_same_bytes_heal_an_object_of_the_wrong_size(
+    home: Home, store: Store, client: Client, tmp_path: Path, door: str, damage: str
+) -> None:
+    first = client.finalized({"big.bin": DATA})
+    path = home.objects / object_key(store.get_file(first, "big.bin").digest.value)
+    path.chmod(0o600)
+    if damage == "cut":
+        path.write_bytes(DATA[:-1])
+    elif damage == "grown":
+        path.write_bytes(DATA + b"x")
+    else:
+        path.unlink()
+    if damage == "link":
+        (tmp_path / "elsewhere").write_bytes(DATA)
+        path.symlink_to(tmp_path / "elsewhere")
+    where = f"/packages/{first}/files/big.bin"
+    assert client("GET", where, status=500).document["code"] in {"integrity", "object-not-found"}
+    if door == "PUT":
+        client("PUT", f"/packages/{client.package()}/files/other.bin", DATA, status=201)
+    else:
+        session = begun(client, expected_digest=WHOLE)
+        client("PATCH", session, DATA, Upload_Offset="0", status=200)
+        client("POST", f"{session}/complete", status=201)
+    assert client("GET", where, status=200).body == DATA
+    assert not path.is_symlink()
+    assert store.fsck(read=True).clean

@@ -113,12 +113,19 @@ def test_the_kit_never_takes_a_name_of_the_evidence(
     package = store.push(write_tree(tmp_path / "in", files), **SAID).package
     result = store.export_package(package.package_id, tmp_path / "out")
     assert result.audit_directory == name
+    tops = {path.partition("/")[0] for path in taken}
+    assert set(result.look_alikes) == {top for top in tops if top.casefold().startswith(KIT.lower())}
+    told = (tmp_path / "out" / name / "VERIFY.md").read_text()
+    assert f"`python3 {name}/verify.py`" in told
     assert evidence(tmp_path / "out", name) == files
     assert check_directory(tmp_path / "out" / name / "manifest.cbor", tmp_path / "out").intact
-    assert verify(tmp_path / "out", kit=name)[0] == 0
+    code, output = verify(tmp_path / "out", kit=name)
+    assert (code, f"checker:  {tmp_path}/out/{name}\n" in output) == (0, True)
+    for archive in (store.export_tar, store.export_zip):
+        assert archive(package.package_id, io.BytesIO()) == result
 
 
-@pytest.mark.parametrize("there", ["file", "full", "link"])
+@pytest.mark.parametrize("there", ["file", "full", "link", "link to a folder"])
 def test_an_export_overwrites_nothing(store: Store, package: Package, tmp_path: Path, there: str) -> None:
     folder = tmp_path / "folder"
     target = folder / "out"
@@ -127,13 +134,23 @@ def test_an_export_overwrites_nothing(store: Store, package: Package, tmp_path: 
         target.write_bytes(b"precious")
     elif there == "full":
         write_tree(target, {"precious": b"precious"})
-    else:
+    elif there == "link":
         target.symlink_to(folder / "elsewhere")
+    else:
+        (tmp_path / "empty").mkdir()
+        target.symlink_to(tmp_path / "empty")
     before = read_tree(folder)
     with refused(ConflictError, "conflict", str(target)):
         store.export_package(package.package_id, target)
     assert read_tree(folder) == before
     assert [path.name for path in folder.iterdir()] == ["out"]
+
+
+def test_an_export_onto_a_link_says_so(store: Store, package: Package, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "empty")
+    with refused(ConflictError, "conflict", "/out/' is a symbolic link"):
+        store.export_package(package.package_id, f"{tmp_path}/out/")
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o777), (0o022, 0o755), (0o077, 0o700)])

@@ -18,7 +18,7 @@ from artifactstore import ArtifactStoreError, InvalidInputError, NotFoundError, 
 from artifactstore.fields import check_label
 from artifactstore.media_types import check_media_type, guess_media_type
 from artifactstore.moment import Uuid7Source
-from artifactstore.paths import broken_rule, check_relative_path, parents, printable
+from artifactstore.paths import broken_new_rule, broken_rule, check_relative_path, parents, printable
 from artifactstore.scan import Scan
 from store.harness import LARGE, SAID, Home, incompressible, write_tree
 
@@ -33,7 +33,7 @@ safe_names = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs", "Cc"), exclude_characters="/\u2028\u2029"),
     min_size=1,
     max_size=12,
-).filter(lambda name: broken_rule(name) is None)
+).filter(lambda name: broken_new_rule(name) is None)
 
 
 def examples(count: int) -> settings:
