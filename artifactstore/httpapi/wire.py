@@ -52,6 +52,7 @@ class Limits:
             seconds.
         body: largest body.
         document: largest JSON body.
+        plan: largest one of a request that needs the scope `admin`, such as a plan.
     """
 
     connections: int = 512
@@ -65,7 +66,8 @@ class Limits:
     request: float = 3600.0
     rate: int = 1024
     body: int = 64_000_000_000
-    document: int = 8 << 20
+    document: int = 4 << 20
+    plan: int = 8 << 20
 
 
 class Wire:
