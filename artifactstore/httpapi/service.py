@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LARGE = 1 << 18  # bytes from which a JSON body counts as large
+LARGE = 1 << 18  # bytes above which a JSON body counts as large
 _LARGE_AT_ONCE = 4
 TENDING = 3600.0  # seconds between two looks for expired uploads
 

@@ -106,3 +106,30 @@ def test_few_large_documents_are_in_memory_at_once(store: Store) -> None:
         for _ in range(5):
             client("POST", "/packages", large, status=201, **JSON)
         client.close()
+
+
+def test_schemas_and_metadata_that_would_take_long_are_422(
+    store: Store, client: Client, operator: Client
+) -> None:
+    rule = {"properties": {"a": {"uniqueItems": True}}}
+    operator("POST", "/metadata-schemas", {"slug": "u", "schema": {"allOf": [rule] * 20}}, status=201)
+    box: list[object] = []
+    for _ in range(55):
+        box = [box]
+    before, began = store.newest_sequence(), time.process_time()
+    said = {
+        "name": "n",
+        "producer": "p",
+        "subject": "s",
+        "metadata_schema": "u",
+        "metadata": {"a": [box] * 900},
+    }
+    assert client("POST", "/packages", said, status=422).document["code"] == "schema-too-complex"
+    for schema, code in (
+        ({"anyOf": [False] * 30_000}, "schema-too-complex"),
+        ({"$ref": "http://127.0.0.1/x"}, "schema-refused"),
+    ):
+        answer = operator("POST", "/metadata-schemas", {"slug": "v", "schema": schema}, status=422)
+        assert answer.document["code"] == code
+    assert time.process_time() - began < 5 * CPU_MAX
+    assert store.newest_sequence() == before
