@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from artifactstore.codec import Value
 
 BAD_JSON = "not-json-shaped"
-_DIGITS_MAX = 20  # of an integer: more than 64 bits have
+_DIGITS_MAX = 1000  # of an integer, which Python reads without complaint; 64 bits have 20 at most
 # A text, which is passed over, or what stands before each value but the first: a comma, or the begin of
 # what is not empty. Nothing here is tried twice, so the time is in proportion to the bytes.
 _TEXT_OR_VALUE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|(,|[\[{](?!\s*+[\]}]))', re.DOTALL)
@@ -98,7 +98,7 @@ def _object(entries: list[tuple[str, Value]]) -> dict[str, Value]:
 
 def _integer(text: str) -> int:
     if len(text) > _DIGITS_MAX:
-        raise _BrokenRule(f"the integer {text[:_DIGITS_MAX]}... does not fit into 64 bits")
+        raise _BrokenRule(f"the integer {text[:40]}... does not fit into 64 bits")
     return int(text)
 
 
