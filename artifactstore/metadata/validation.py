@@ -158,17 +158,19 @@ def _counted(name: str, keyword: Callable[..., Any], budget: Budget) -> Callable
 
 def _count_descents(validators: Any, budget: Budget) -> None:
     """Let a class of validators pay for each value that it holds against a further schema."""
-    import attrs  # jsonschema's own, of which its validators are made
     from jsonschema import ValidationError
 
-    descend = validators.descend
+    descend, evolve = validators.descend, validators.evolve
 
-    def evolve(validator: Any, **changes: Any) -> Any:
+    def counted_evolve(validator: Any, **changes: Any) -> Any:
         budget.spend(DESCENT_STEPS)
-        if changes.get("schema") is False:
+        schema = changes.get("schema")
+        if schema is False:
             changes["schema"] = {"not": {}}  # its own refusal repeats the whole document, and costs nothing
-        # jsonschema's would leave this class, and with it the budget, for any part with a $schema.
-        return attrs.evolve(validator, **changes)
+        elif isinstance(schema, dict) and "$schema" in schema:
+            # It would leave this class, and with it the budget, for the one that is known by that name.
+            changes["schema"] = {key: value for key, value in schema.items() if key != "$schema"}
+        return evolve(validator, **changes)
 
     def counted_descend(
         validator: Any, instance: Any, schema: Any, path: Any = None, schema_path: Any = None, **more: Any
@@ -185,7 +187,7 @@ def _count_descents(validators: Any, budget: Budget) -> None:
             instance=instance,
         )
 
-    validators.evolve, validators.descend = evolve, counted_descend
+    validators.evolve, validators.descend = counted_evolve, counted_descend
 
 
 def _size(value: Any) -> int:
