@@ -210,6 +210,23 @@ def check_encodable(
             del keys[-1:]
 
 
+def holds_more_values(value: object, most: int) -> bool:
+    """Whether a document holds more values than allowed; it is told before each of them is looked at.
+
+    What lies deeper than `MAX_DEPTH` is not counted.
+    """
+    left, level = most - 1, [value]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [each for each in level if isinstance(each, dict | list | tuple)]
+        left -= sum(map(len, containers))
+        if left < 0:
+            return True
+        level = [
+            entry for each in containers for entry in (each.values() if isinstance(each, dict) else each)
+        ]
+    return False
+
+
 def check_json_shaped(value: object, *, name: str) -> None:
     """Refuse what JSON cannot say: all that `check_encodable` refuses, and bytes.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LABEL_MAX = 255  # characters
 METADATA_MAX = 1 << 20  # bytes, encoded
+VALUES_MAX = 100_000  # in one document; each costs many times what its bytes do
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -103,7 +104,7 @@ def check_flag(value: object, *, field: str) -> bool:
 
 
 def check_metadata(metadata: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a copy of the metadata if JSON can say it and it is at most 1 MiB.
+    """Return a copy of the metadata if JSON can say it, and it is at most 1 MiB and 100,000 values.
 
     The copy is what its encoding says: subclasses of numbers and texts, which may show themselves in other
     ways, become plain values, so that the views are the same now and after a replay.
@@ -116,6 +117,12 @@ def check_metadata(metadata: Mapping[str, Value]) -> dict[str, Value]:
             f"metadata must be a mapping, not {type(metadata).__name__}", code="not-json-shaped"
         )
     document = dict(metadata)
+    if codec.holds_more_values(document, VALUES_MAX):
+        raise InvalidInputError(
+            f"the metadata holds more than {VALUES_MAX} values",
+            hint="store large documents as files of the package",
+            code="metadata-too-large",
+        )
     codec.check_json_shaped(document, name="metadata")
     encoded = codec.encode(document)
     if len(encoded) > METADATA_MAX:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -131,7 +133,7 @@ class Tokens:
 
 
 def unauthorized(detail: str, *, error: str | None = None) -> Refusal:
-    """A 401. The connection is closed, since a body that is not wanted may be on its way."""
+    """A 401. A body that came with the request is not read, and the connection then ends with the answer."""
     challenge = 'Bearer realm="artifactstore"'
     return Refusal(
         401,
@@ -156,21 +158,34 @@ def missing_scope(principal: Principal, scope: str) -> Refusal:
 class Hosts:
     """The names under which the server is asked for.
 
-    A page of a stranger whose name points to this machine (DNS rebinding) sends the stranger's name.
+    A page of a stranger whose name points to this machine (DNS rebinding) sends the stranger's name. An
+    address in numbers is nobody's name.
 
     Args:
-        allowed: lower-case, without port; empty allows all.
+        allowed: lower-case, without port.
+        configured: those among them that the operator has added; a proxy in front may speak TLS for them.
+        addresses: whether any address in numbers is allowed.
+        secure: whether the server speaks TLS itself.
     """
 
-    allowed: frozenset[str] = frozenset()
+    allowed: frozenset[str] = frozenset(_LOOPBACK)
+    configured: frozenset[str] = frozenset()
+    addresses: bool = False
+    secure: bool = False
 
     @classmethod
-    def of(cls, bound: str, further: Iterable[str] = ()) -> Hosts:
-        """The loopback names if the server is bound there, and what the operator adds."""
-        names = {name.lower() for name in further}
-        if is_loopback(bound):
-            names |= {*_LOOPBACK, f"[{bound}]" if ":" in bound else bound.lower()}
-        return cls(frozenset(names))
+    def of(cls, bound: str, further: Iterable[str] = (), *, secure: bool = False) -> Hosts:
+        """The loopback names, the one it is bound to, and what the operator adds.
+
+        Where others can reach it, also the name of this machine and any address in numbers.
+        """
+        configured = frozenset(name.lower() for name in further)
+        names = {*_LOOPBACK, f"[{bound}]" if ":" in bound else bound.lower()}
+        reachable = not is_loopback(bound)
+        if reachable:
+            machine = socket.gethostname().lower()
+            names |= {machine, machine.partition(".")[0]}
+        return cls(configured | names, configured, reachable, secure)
 
     def check(self, fields: Mapping[str, str], *, changes: bool) -> None:
         """Refuse a request that a page of another site has made.
@@ -181,27 +196,44 @@ class Hosts:
             Refusal: 421 for a foreign host, 403 for a foreign origin.
         """
         host = fields.get("host", "")
-        if self.allowed and _name(host) not in self.allowed and "host" in fields:
+        name = _name(host)
+        if "host" in fields and name not in self.allowed and not (self.addresses and _is_address(name)):
             raise Refusal(
                 421,
                 "this server does not answer for that host",
-                hint="start it with --allowed-host NAME",
+                hint="start it with --allowed-host NAME; a program gives make_server allowed_hosts",
                 close=True,
             )
         if not changes:
             return
         origin = fields.get("origin")
         if fields.get("sec-fetch-site", "none").lower() not in {"none", "same-origin"} or (
-            origin is not None and origin.partition("://")[2].lower() != host.lower()
+            origin is not None and not self._is_own(origin, host)
         ):
             raise Refusal(
                 403, "a page of another site has made this request", code="foreign-origin", close=True
             )
 
+    def _is_own(self, origin: str, host: str) -> bool:
+        scheme, _, place = origin.lower().partition("://")
+        schemes = {"https"} if self.secure else {"http"}
+        if _name(host) in self.configured:
+            schemes.add("https")
+        return scheme in schemes and place == host.lower()
+
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach an address."""
     return address == "::1" or address.lower() == "localhost" or address.startswith("127.")
+
+
+def _is_address(name: str) -> bool:
+    """Whether a host is an IP address as a URL writes it."""
+    try:
+        version = ipaddress.ip_address(name[1:-1] if name.startswith("[") else name).version
+    except ValueError:
+        return False
+    return (version == 6) == (name.startswith("[") and name.endswith("]"))
 
 
 def _name(host: str) -> str:

@@ -35,6 +35,9 @@ _SMALL = 4 << 20  # bytes; up to it a file is checked in memory before any of it
 _BLOCK = 1 << 20  # bytes read at once in this process: they stay in the cache of a core
 _LAST = 1 << 16  # bytes of a large file that are held back until its digest is known to be right
 _RFC9530 = re.compile(r"sha-256=:([A-Za-z0-9+/]{43}=):")
+_OURS = re.compile(
+    r"sha-256\s*(?:=|$)", re.IGNORECASE
+)  # however it goes on: one that is nearly right is refused
 
 
 def expected_of(fields: Mapping[str, str]) -> list[Digest]:
@@ -51,7 +54,7 @@ def expected_of(fields: Mapping[str, str]) -> list[Digest]:
         text = fields.get(name)
         # Other algorithms than ours may be passed over: RFC 9530 §2.
         for part in (each.strip() for each in text.split(",")) if text is not None else ():
-            if part.lower().startswith("sha-256="):
+            if _OURS.match(part):
                 expected += [_sha256(part)]
     return expected
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 AFTER_MAX = 2**63 - 1
 WAIT_MAX = 60  # seconds
-_BEAT = 15.0  # seconds between two signs of life of a stream, by which a client that is gone is noticed
+_BEAT = (
+    15.0  # seconds between two signs of life of a stream, by which a client whose machine is gone is noticed
+)
 _AT_ONCE = 500
 
 
@@ -40,7 +42,7 @@ def read_events(call: Call) -> Answer:
     events = call.store.events(after=after, limit=limit, size=PAGE_SIZE)
     if not events and wait:
         with call.service.waiting():
-            call.service.arrivals.wait(after, wait)
+            call.service.arrivals.wait(after, wait, call.body.fileno())
         events = call.store.events(after=after, limit=limit, size=PAGE_SIZE)
     next_cursor = str(events[-1].sequence if events else after)
     if form == JSON:
@@ -72,14 +74,15 @@ class EventStream:
 
     def write(self, wire: Wire, write: Callable[[bytes], None]) -> None:
         """Send until the client or the server ends it."""
-        del wire
         write(b": events of an artifactstore\nretry: 1000\n\n")
         while not self._service.arrivals.closed:
             events = self._service.store.events(after=self._after, limit=_AT_ONCE, size=PAGE_SIZE)
             if events:
                 write(b"".join(map(_message, events)))
                 self._after = events[-1].sequence
-            elif not self._service.arrivals.wait(self._after, _BEAT):
+            elif not self._service.arrivals.wait(self._after, _BEAT, wire.fileno()):
+                if wire.hung_up:
+                    return
                 write(b":\n\n")
 
     def close(self) -> None:

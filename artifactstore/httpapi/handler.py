@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, cast
 
 from artifactstore.errors import ArtifactStoreError
-from artifactstore.httpapi.access import ANONYMOUS
+from artifactstore.httpapi.access import ADMIN, ANONYMOUS
 from artifactstore.httpapi.answers import JSON, Answer, head_bytes, problem
 from artifactstore.httpapi.head import Head, parse_head
 from artifactstore.httpapi.refusals import Disconnected, Refusal, refusal_of
@@ -134,14 +135,15 @@ class _Exchange:
         route, path = found
         principal = self._service.tokens.admit(head.fields, route.scope)
         self._name = principal.name
-        limit = self._service.limits.body if route.body == BYTES else self._service.limits.document
+        limits = self._service.limits
+        document = limits.plan if route.scope == ADMIN else limits.document
+        limit = limits.body if route.body == BYTES else document
         _refuse_body(head, route, limit)
-        self._body = Body(
-            self._wire, head.length, limits=self._service.limits, limit=limit, proceed=self._proceed
-        )
-        call = Call(self._service, route, head, self._body, principal, path)
-        call.check_query()
-        with self._service.working(sending=head.length != 0):
+        self._body = Body(self._wire, head.length, limits=limits, limit=limit, proceed=self._proceed)
+        with contextlib.ExitStack() as held:
+            call = Call(self._service, route, head, self._body, principal, path, held)
+            call.check_query()
+            held.enter_context(self._service.working(sending=head.length != 0))
             return route.respond(call)
 
     def _proceed(self) -> None:

@@ -10,13 +10,16 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from artifactstore.httpapi.access import ANONYMOUS, READ, missing_scope
+from artifactstore.fields import VALUES_MAX
+from artifactstore.httpapi.access import ADMIN, ANONYMOUS, READ, missing_scope
 from artifactstore.httpapi.answers import JSON
 from artifactstore.httpapi.refusals import Refusal
+from artifactstore.httpapi.service import LARGE
 from artifactstore.strict_json import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import ExitStack
 
     from artifactstore.codec import Value
     from artifactstore.httpapi.access import Principal
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     Schema = Mapping[str, object]
 
 BYTES = "application/octet-stream"
+_OPERATOR_VALUES_MAX = 1_000_000  # a plan has many for each package
 _METADATA = re.compile(r"metadata(?:\.(.+)|\[(.+)\])", re.DOTALL)
 _ACTOR = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 
@@ -128,6 +132,7 @@ class Call:
 
     Args:
         path: the parameters of the path.
+        held: what is given back when the request is done.
     """
 
     service: Service
@@ -136,6 +141,7 @@ class Call:
     body: Body
     principal: Principal
     path: Mapping[str, str]
+    held: ExitStack
 
     @property
     def store(self) -> Store:
@@ -222,7 +228,11 @@ class Call:
         if self.body.done and not self.route.body_required:
             given: dict[str, Value] = {}
         else:
-            given = read_object(self.body.read_all(), name="the body")
+            data = self.body.read_all()
+            if len(data) > LARGE:
+                self.held.enter_context(self.service.reading_large())
+            most = _OPERATOR_VALUES_MAX if self.route.scope == ADMIN else VALUES_MAX
+            given = read_object(data, name="the body", values_max=most)
         for name in given:
             if name not in wanted:
                 raise Refusal(

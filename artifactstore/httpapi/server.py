@@ -216,7 +216,8 @@ def make_server(
         port: 0 takes a free one.
         tokens: `token`, which may do everything, `name:scope:token`, or `file:/absolute/path` of a list.
         anonymous_read: let everybody read.
-        allowed_hosts: names under which it is asked for, beside those of this machine.
+        allowed_hosts: names under which it is asked for, beside those of this machine and, if others can
+            reach it, any address in numbers.
         tls_certificate, tls_key: PEM files; with them it speaks TLS alone.
         insecure_bind: let others reach it without TLS, for a network that is trusted.
     Raises:
@@ -240,7 +241,8 @@ def make_server(
                 f"{host} can be reached from elsewhere, and tokens would travel in the clear",
                 hint="use --tls-cert and --tls-key, or bind to 127.0.0.1 behind a proxy, or --insecure-bind",
             )
-    service = Service(store, tokens=known, hosts=Hosts.of(host, allowed_hosts), limits=limits)
+    hosts = Hosts.of(host, allowed_hosts, secure=tls is not None)
+    service = Service(store, tokens=known, hosts=hosts, limits=limits)
     try:
         return Server((host, port), service, tls)
     except (OSError, OverflowError) as error:

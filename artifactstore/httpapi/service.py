@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+LARGE = 1 << 18  # bytes above which a JSON body counts as large
+_LARGE_AT_ONCE = 4
 TENDING = 3600.0  # seconds between two looks for expired uploads
 
 
@@ -53,6 +55,7 @@ class Service:
         self.counting = threading.Condition()  # tells of changes of the number below
         self.waiting_count = 0
         self._handlers = threading.BoundedSemaphore(self.limits.handlers)
+        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
         self._senders = threading.BoundedSemaphore(self.limits.senders)
 
     @contextlib.contextmanager
@@ -71,6 +74,21 @@ class Service:
                     raise Refusal(503, "the server has too much to do", hint="try again", code="overloaded")
                 held.callback(places.release)
             yield
+
+    @contextlib.contextmanager
+    def reading_large(self) -> Iterator[None]:
+        """One of the few requests at once whose large JSON body is in memory as values, each of which takes
+        many times the space of its text.
+
+        Raises:
+            Refusal: 503, there are too many and none ends in time.
+        """
+        if not self._large.acquire(timeout=self.limits.patience):
+            raise Refusal(503, "too many large documents come at once", hint="try again", code="overloaded")
+        try:
+            yield
+        finally:
+            self._large.release()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

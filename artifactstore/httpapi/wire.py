@@ -52,6 +52,7 @@ class Limits:
             seconds.
         body: largest body.
         document: largest JSON body.
+        plan: largest one of a request that needs the scope `admin`, such as a plan.
     """
 
     connections: int = 512
@@ -65,7 +66,8 @@ class Limits:
     request: float = 3600.0
     rate: int = 1024
     body: int = 64_000_000_000
-    document: int = 8 << 20
+    document: int = 4 << 20
+    plan: int = 8 << 20
 
 
 class Wire:
@@ -89,6 +91,17 @@ class Wire:
         """Count anew: another answer begins."""
         self.sent = 0  # bytes of the present answer
         self._blocked = 0.0  # seconds in which the client took none of them
+
+    def fileno(self) -> int:
+        """The descriptor of the connection."""
+        return self._socket.fileno()
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the client says nothing any more: it has gone."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLRDHUP)
+        return bool(poller.poll(0))
 
     # In
 
@@ -174,6 +187,8 @@ class Wire:
         """
         deadline = self._clock() + patience
         while (end := self._buffer.find(b"\r\n", 0, limit + 2)) < 0:
+            if _BARE.search(self._buffer):
+                raise Refusal(400, "a line of the chunked body does not end with CR LF", close=True)
             if len(self._buffer) >= limit + 2:
                 raise Refusal(400, "a line of the chunked body is too long", close=True)
             left = deadline - self._clock()
@@ -297,6 +312,10 @@ class Body:
         self._started = clock()
         self.done = length == 0
         self.count = 0  # bytes read
+
+    def fileno(self) -> int:
+        """The descriptor of the connection that it comes on."""
+        return self._wire.fileno()
 
     @property
     def begun(self) -> bool:

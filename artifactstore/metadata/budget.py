@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from artifactstore.errors import InvalidInputError
 
-STEPS_MAX = 1_000_000  # less than a second, and a hundred times what an honest document needs
-KEYWORD_STEPS = 20  # what looking at one rule costs beside comparing one character
+STEPS_MAX = 500_000  # about a microsecond each, and fifty times what an honest document needs
+# What costs more than to compare one character:
+KEYWORD_STEPS = 10  # to look at one rule
+DESCENT_STEPS = 5  # to hold a value against one more schema
+COMPARED_STEPS = 5  # to write down a value, so that it can be compared
 
 
 class Budget:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PATTERN_MAX = 1000  # characters
 _PROGRAM_MAX = 4000  # instructions; a counted repetition writes its part so many times
+_WORK_MAX = 5 * _PROGRAM_MAX  # instructions that are written on the way to it
 _DEPTH_MAX = 32  # groups in groups
 _LAST = 0x10FFFF
 _DIGITS: Ranges = ((48, 57),)
@@ -61,7 +62,7 @@ _Program = list["_Fork | _Assertion | _Characters"]
 
 
 class Pattern:
-    """A compiled pattern.
+    """A compiled pattern; `work` is how many instructions were written for it.
 
     Raises:
         InvalidInputError: it is no pattern, or one that could take too long.
@@ -70,7 +71,9 @@ class Pattern:
     def __init__(self, text: str) -> None:
         if len(text) > PATTERN_MAX:
             raise _refusal(text, f"it has {len(text)} characters, {PATTERN_MAX} are allowed")
-        self._program = _Parser(text).program()
+        parser = _Parser(text)
+        self._program = parser.program()
+        self.work = parser.work
 
     def search(self, text: str, spend: Callable[[int], object]) -> bool:
         """Whether the pattern matches anywhere in the text.
@@ -137,6 +140,7 @@ class _Parser:
         self._text = text
         self._place = 0
         self._depth = 0
+        self.work = 0
 
     def program(self) -> _Program:
         program = self._alternatives()
@@ -174,6 +178,10 @@ class _Parser:
         if most is not None and most < least:
             raise self._refusal(f"a repetition of {least} to {most}")
         if len(one) * max(least, most or 0) > _PROGRAM_MAX:
+            raise self._refusal("its repetitions are too many")
+        # Counted here: of a part that comes no time at all, nothing stays to be counted.
+        self.work += len(one) * max(1, least, most or 0)
+        if self.work > _WORK_MAX:
             raise self._refusal("its repetitions are too many")
         if most is None:
             loop: _Program = [_Fork((1, len(one) + 2)), *one, _Fork((-len(one) - 1,))]

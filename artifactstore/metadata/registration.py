@@ -21,6 +21,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_MAX = 1 << 16  # bytes, encoded
 DEPTH_MAX = 32  # nested lists and maps
 PARTS_MAX = 2000  # schemas in a schema
+PATTERN_WORK_MAX = 100_000  # instructions that are written for all its patterns
 
 # Where schemas stand in schemas; what stands elsewhere is data.
 _ONE = (
@@ -119,15 +120,18 @@ def _check_parts(schema: dict[str, Any]) -> dict[str, list[str]]:
     parts = dict(_parts(schema))
     anchors = {f"#{part['$anchor']}": pointer for pointer, part in parts.items() if "$anchor" in part}
     again: dict[str, list[str]] = {}
+    work = 0
     for pointer, part in parts.items():
         for pattern in (
             *part.get("patternProperties", ()),
             *([part["pattern"]] if "pattern" in part else ()),
         ):
             try:
-                Pattern(pattern)
+                work += Pattern(pattern).work
             except InvalidInputError as error:
                 raise _refused(f"{pointer or '/'}: {error.message}") from None
+            if work > PATTERN_WORK_MAX:
+                raise _refused(f"{pointer or '/'}: the repetitions of all patterns together are too many")
         again[pointer] = [
             f"{pointer}/{step}" for step, below in _below(part, _IN_PLACE) if isinstance(below, dict)
         ]

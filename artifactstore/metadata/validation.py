@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from artifactstore.codec import encode
-from artifactstore.metadata.budget import KEYWORD_STEPS, Budget, too_complex
+from artifactstore.metadata.budget import COMPARED_STEPS, DESCENT_STEPS, KEYWORD_STEPS, Budget, too_complex
 from artifactstore.metadata.patterns import Pattern
 from artifactstore.results import Violation
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 VIOLATIONS_MAX = 20  # more are not told
 _TEXT_MAX = 120  # characters of a value or a rule in a refusal
 _STEPS_PER_TEXT = 16  # characters of a message that cost a step
+_WALKING = frozenset({"items", "contains", "propertyNames", "patternProperties"})  # look at each entry
 
 
 def violations(schema: Mapping[str, Value], document: Value, subject: str) -> tuple[Violation, ...]:
@@ -75,6 +76,7 @@ def _bounded_validator(budget: Budget) -> Any:
     def matches(pattern: str, text: str) -> bool:
         if pattern not in patterns:
             patterns[pattern] = Pattern(pattern)
+            budget.spend(patterns[pattern].work)
         return patterns[pattern].search(text, budget.spend)
 
     def pattern(validator: Any, value: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -104,33 +106,22 @@ def _bounded_validator(budget: Budget) -> Any:
 
     def unique_items(validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
         if value and validator.is_type(instance, "array"):
-            budget.spend(_size(instance))
+            budget.spend(COMPARED_STEPS * _size(instance))
             if len({encode(_same(each)) for each in instance}) < len(instance):
                 yield ValidationError("two items are the same")
 
     def enumeration(_validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
         if id(value) not in enumerations:
-            budget.spend(_size(value))
+            budget.spend(COMPARED_STEPS * _size(value))
             enumerations[id(value)] = {encode(_same(each)) for each in value}
-        budget.spend(_size(instance))
+        budget.spend(COMPARED_STEPS * _size(instance))
         if encode(_same(instance)) not in enumerations[id(value)]:
             yield ValidationError(f"{_shown(instance)} is not one of the values allowed")
 
     def constant(_validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
-        budget.spend(_size(value) + _size(instance))
+        budget.spend(COMPARED_STEPS * (_size(value) + _size(instance)))
         if encode(_same(instance)) != encode(_same(value)):
             yield ValidationError(f"{_shown(instance)} is not the value required")
-
-    def counted(name: str, keyword: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
-        def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-            entries = len(value) if isinstance(value, list | dict) and name != "enum" else 0
-            budget.spend(KEYWORD_STEPS + entries)
-            for error in keyword(validator, value, instance, schema) or ():
-                # A message may hold a whole document.
-                budget.spend(len(error.message) // _STEPS_PER_TEXT)
-                yield error
-
-        return checked
 
     own = {
         "pattern": pattern,
@@ -141,7 +132,62 @@ def _bounded_validator(budget: Budget) -> Any:
         "const": constant,
     }
     keywords = {**Draft202012Validator.VALIDATORS, **own}
-    return extend(Draft202012Validator, {name: counted(name, keyword) for name, keyword in keywords.items()})
+    bounded = extend(
+        Draft202012Validator,
+        {name: _counted(name, keyword, budget) for name, keyword in keywords.items()},
+    )
+    _count_descents(bounded, budget)
+    return bounded
+
+
+def _counted(name: str, keyword: Callable[..., Any], budget: Budget) -> Callable[..., Iterator[Any]]:
+    """A rule that is paid for."""
+
+    def checked(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        entries = len(value) if isinstance(value, list | dict) and name != "enum" else 0
+        if name in _WALKING and isinstance(instance, list | dict):
+            entries += len(instance)
+        budget.spend(KEYWORD_STEPS + entries)
+        for error in keyword(validator, value, instance, schema) or ():
+            # A message may hold a whole document.
+            budget.spend(len(error.message) // _STEPS_PER_TEXT)
+            yield error
+
+    return checked
+
+
+def _count_descents(validators: Any, budget: Budget) -> None:
+    """Let a class of validators pay for each value that it holds against a further schema."""
+    from jsonschema import ValidationError
+
+    descend, evolve = validators.descend, validators.evolve
+
+    def counted_evolve(validator: Any, **changes: Any) -> Any:
+        budget.spend(DESCENT_STEPS)
+        schema = changes.get("schema")
+        if schema is False:
+            changes["schema"] = {"not": {}}  # its own refusal repeats the whole document, and costs nothing
+        elif isinstance(schema, dict) and "$schema" in schema:
+            # It would leave this class, and with it the budget, for the one that is known by that name.
+            changes["schema"] = {key: value for key, value in schema.items() if key != "$schema"}
+        return evolve(validator, **changes)
+
+    def counted_descend(
+        validator: Any, instance: Any, schema: Any, path: Any = None, schema_path: Any = None, **more: Any
+    ) -> Iterator[ValidationError]:
+        budget.spend(1)
+        if schema is not False:
+            yield from descend(validator, instance, schema, path, schema_path, **more)
+            return
+        yield ValidationError(
+            "nothing is allowed here",
+            validator_value=False,
+            path=() if path is None else (path,),
+            schema_path=() if schema_path is None else (schema_path,),
+            instance=instance,
+        )
+
+    validators.evolve, validators.descend = counted_evolve, counted_descend
 
 
 def _size(value: Any) -> int:
@@ -152,7 +198,7 @@ def _size(value: Any) -> int:
         total += 1
         if isinstance(each, dict):
             waiting.extend(each.values())
-            total += len(each)
+            total += sum(1 + len(key) // _STEPS_PER_TEXT for key in each)
         elif isinstance(each, list | tuple):
             waiting.extend(each)
         elif isinstance(each, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import socket
 import stat
 import struct
 from hmac import compare_digest
@@ -268,6 +269,68 @@ def test_others_are_let_in_only_with_tokens_and_tls(store: Store, host: str) -> 
     with pytest.raises(SettingsError, match="in the clear"):
         make_server(store, host=host, tokens=TOKENS)
     make_server(store, host=EVERYWHERE, tokens=TOKENS, insecure_bind=True).server_close()
+
+
+def asked_as(server: Server, host: str, *lines: str, change: bool = False) -> list[int]:
+    """The statuses for a request under a name."""
+    body = '{"name":"n","producer":"p","subject":"s"}' if change else ""
+    head = [
+        f"{'POST' if change else 'GET'} /packages HTTP/1.1",
+        f"Host: {host}",
+        f"Authorization: Bearer {PUSHER}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *lines,
+    ]
+    return raw(server, ("\r\n".join(head) + "\r\n\r\n" + body).encode()).statuses
+
+
+def test_a_name_that_points_here_is_not_ours_wherever_it_is_bound(store: Store) -> None:
+    options = {"host": EVERYWHERE, "insecure_bind": True, "allowed_hosts": ["Evidence.example.org"]}
+    with serving(store, **options) as server:
+        for host in (
+            "127.0.0.1",
+            "localhost:8000",
+            "[::1]",
+            "192.0.2.7:80",
+            "[2001:db8::7]:8000",
+            "evidence.example.org",
+            socket.gethostname(),
+        ):
+            assert asked_as(server, host) == [200], host
+        for host in (
+            "rebind.evil.example",
+            "192.0.2.7.evil.example",
+            "evidence.example.org.evil.example",
+            "2130706433",
+            "0x7f.1",
+            "[192.0.2.7]",
+        ):
+            refused = asked_as(server, host)
+            assert refused in ([421], [400]), host
+        assert asked_as(server, "rebind.evil.example") == [421]
+        evil = "rebind.evil.example"
+        assert asked_as(server, evil, f"Origin: http://{evil}", change=True) == [421]
+    with serving(store) as server:
+        assert asked_as(server, "192.0.2.7") == [421]
+
+
+def test_a_refused_host_is_told_the_setting(store: Store, server: Server) -> None:
+    answers = raw(server, b"GET /health HTTP/1.1\r\nHost: evidence.example.org\r\n\r\n")
+    assert b"--allowed-host" in answers.data
+    assert b"allowed_hosts" in answers.data
+
+
+def test_a_proxy_may_speak_tls_for_the_names_that_are_configured(store: Store) -> None:
+    with serving(store, allowed_hosts=["evidence.example.org"]) as server:
+        for host, origin, status in (
+            ("evidence.example.org", "https://evidence.example.org", 201),
+            ("evidence.example.org", "http://evidence.example.org", 201),
+            ("evidence.example.org", "ftp://evidence.example.org", 403),
+            ("127.0.0.1", "https://127.0.0.1", 403),
+        ):
+            assert asked_as(server, host, f"Origin: {origin}", change=True) == [status], origin
 
 
 def test_no_secret_is_in_any_output(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from store.harness import Home
 
+from artifactstore.httpapi import Limits
 from httpapi.harness import OPERATOR, PUSHER, READER, raw, serving
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def post(*lines: bytes, body: bytes = BODY) -> bytes:
 
 
 CHUNKED = b"Transfer-Encoding: chunked"
+LINES_OF_LF = (b"2\n{}\n0\n\n", b"2\n", b"2\r{}", b"2\0")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ ATTACKS = [
     Attack("chunk of 2^64", post(CHUNKED, body=b"1" + b"0" * 16 + b"\r\n{}\r\n0\r\n\r\n"), 400),
     Attack("chunk that is longer", post(CHUNKED, body=b"2\r\n{}x\r\n0\r\n\r\n"), 400),
     Attack("chunk line that ends by LF", post(CHUNKED, body=b"2\n{}\r\n0\r\n\r\n"), 400),
+    Attack("chunks whose lines all end by LF", post(CHUNKED, body=b"2\n{}\n0\n\n"), 400),
+    Attack("chunk line that ends by CR", post(CHUNKED, body=b"2\r{}\r0\r\r"), 400),
     Attack("endless size of a chunk", post(CHUNKED, body=b"0" * 100), 400),
     Attack("size of a chunk longer than its line may be", post(CHUNKED, body=b"0" * 100 + b"\r\n\r\n"), 400),
     Attack("endless trailer", post(CHUNKED, body=b"0\r\nX: " + b"a" * 9000), 400),
@@ -240,6 +244,9 @@ def test_a_client_that_waits_for_leave_gets_it(server: Server) -> None:
     [
         b"Origin: https://evil.example",
         b"Origin: null",
+        b"Origin: file://127.0.0.1",
+        b"Origin: https://127.0.0.1",
+        b"Origin: 127.0.0.1",
         b"Sec-Fetch-Site: cross-site",
         b"Sec-Fetch-Site: same-site",
     ],
@@ -250,6 +257,18 @@ def test_a_page_of_another_site_changes_nothing(store: Store, server: Server, li
     assert answers.statuses == [403]
     assert b"Access-Control" not in answers.data
     assert store.newest_sequence() == before
+
+
+def test_a_page_of_our_own_changes_something(server: Server) -> None:
+    answers = raw(server, post(LENGTH, b"Origin: http://127.0.0.1", b"Connection: close"))
+    assert answers.statuses == [201]
+
+
+@pytest.mark.parametrize("line", LINES_OF_LF)
+def test_a_chunk_without_its_line_end_is_answered_at_once(server: Server, line: bytes) -> None:
+    """The client says no more, and waits: the refusal comes long before the time for a line is up."""
+    answers = raw(server, post(CHUNKED, body=line), patience=Limits().stall / 2)
+    assert answers.statuses == [400]
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,15 @@ def test_wrong_digests_are_refused_and_leave_nothing(store: Store, home: Home, c
     for value in ("sha-256=:AAAA:", "sha-256=abc", "sha-256=:" + "=" * 44 + ":"):
         client("PUT", target, b"wrong", Content_Digest=value, status=422)
     assert home.snapshot() == before
+    for nearly in (
+        f"sha-256 = :{right}:",
+        f"sha-256 =:{right}:",
+        f"sha-256= :{right}:",
+        f"sha-256=:{right}:;a=1",
+        "sha-256",
+    ):
+        answer = client("PUT", target, b"right", Content_Digest=nearly, status=422)
+        assert answer.document["code"] == "invalid-field", nearly
     client("PUT", target, b"right", Content_Digest=f"sha-256=:{right}:", status=201)
     assert store.read_file(package, "a") == b"right"
 

@@ -15,7 +15,7 @@ from store.harness import SAID, Home
 from artifactstore import codec
 from artifactstore.event_log import to_json
 from artifactstore.httpapi import Limits
-from httpapi.harness import PATIENCE, PUSHER, Answer, Client, serving
+from httpapi.harness import PATIENCE, PUSHER, Answer, Client, raw, serving
 
 if TYPE_CHECKING:
     from artifactstore import Store
@@ -54,6 +54,13 @@ def wait_for_waiters(server: Server, count: int) -> None:
     service = server.service
     with service.counting:
         assert service.counting.wait_for(lambda: service.waiting_count >= count, PATIENCE)
+
+
+def wait_for_nobody(server: Server) -> None:
+    """Until nobody waits any more; the time is that of one beat, far less than what was asked for."""
+    service = server.service
+    with service.counting:
+        assert service.counting.wait_for(lambda: service.waiting_count == 0, 10)
 
 
 def test_json_is_what_the_command_prints(store: Store, client: Client) -> None:
@@ -230,6 +237,7 @@ def test_a_stream_too_many_is_503(store: Store) -> None:
         client = Client(server)
         for _ in range(2):  # what is not sent holds no place
             client("HEAD", "/events", Accept="text/event-stream", status=200)
+        wait_for_nobody(server)
         stream = Stream(server)
         stream.read_until(b"id: 1\n")
         refused = client("GET", "/events", Accept="text/event-stream", status=503)
@@ -238,6 +246,37 @@ def test_a_stream_too_many_is_503(store: Store) -> None:
         client.close()
     stream.read_to_the_end()
     stream.close()
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_who_hangs_up_gives_the_place_back(store: Store, accept: str) -> None:
+    after = store.newest_sequence()
+    request = (
+        f"GET /events?after={after}&wait=60 HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {PUSHER}\r\nAccept: {accept}\r\n\r\n"
+    )
+    with serving(store, limits=Limits(waiters=4)) as server:
+        for _ in range(3):
+            gone = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(4)]
+            for connection in gone:
+                connection.sendall(request.encode())
+            wait_for_waiters(server, 4)
+            for connection in gone:
+                connection.close()
+            wait_for_nobody(server)
+        client = Client(server)
+        answer = client("GET", f"/events?after={after}&wait=0.05", Accept="application/json", status=200)
+        assert answer.document["items"] == []
+        client.close()
+
+
+def test_who_only_ends_his_own_side_gets_an_answer(store: Store, server: Server) -> None:
+    request = f"GET /events?after={store.newest_sequence()}&wait=60 HTTP/1.1\r\nHost: localhost\r\n"
+    answers = raw(
+        server, f"{request}Authorization: Bearer {PUSHER}\r\n\r\n".encode(), finish=True, patience=10
+    )
+    assert answers.statuses == [200]
+    assert answers.closed
 
 
 def test_a_stop_ends_streams_and_waits(store: Store) -> None:

@@ -93,6 +93,7 @@ def test_known_answers(pattern: str, text: str, expected: bool) -> None:
         "(", ")", "[", "a{", "a{x}", "a{2,1}", "*", "a**", "^*", "{2}", "]", "}", "\\", "[b-a]", r"[\d-z]", r"\x4", r"\u12",
         "(?=a)", "(?!a)", "(?<=a)", "(?<n>a)", r"(a)\1", r"\k<n>", r"\p{L}", r"\cA", "(?i)a", "a" * (PATTERN_MAX + 1),
         "a{4001}", "(a{100}){100}", "((a{20}){20}){20}", "(" * 33 + ")" * 33, "a{9999999999}",
+        "(a{4000}){0}" * 80,
     ],
 )  # fmt: skip
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:

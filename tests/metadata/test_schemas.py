@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,6 +63,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a wrong type": ({"type": "objekt"}, "/type"),
     "a wrong shape": ({"properties": 5}, "/properties"),
     "a bad pattern": ({"properties": {"a": {"pattern": "(?=x)"}}}, "/properties/a"),
+    "patterns that are large together": (
+        {"patternProperties": {f"((a{{30}}){{30}}){{4}}{number}": {} for number in range(30)}},
+        "of all patterns together",
+    ),
     "a bad pattern of keys": ({"patternProperties": {"[": {}}}, "pattern"),
     "too deep": (nested(DEPTH_MAX + 1), "nested deeper"),
     "too large": ({"description": "x" * 70_000}, "bytes long"),
@@ -183,7 +189,39 @@ def test_no_more_is_told_than_can_be_read() -> None:
     assert all(len(str(each)) < 1000 and str(each).isprintable() for each in found)
 
 
+def boxed(depth: int) -> list[Any]:
+    """A list in a list in a list."""
+    box: list[Any] = []
+    for _ in range(depth):
+        box = [box]
+    return box
+
+
+def each_of(count: int, rule: dict[str, Any]) -> dict[str, Any]:
+    """A schema that holds the member `a` against a rule so many times."""
+    return {"allOf": [{"properties": {"a": rule}}] * count}
+
+
+CPU_MAX = 8.0  # seconds for what takes one at most: a busy machine counts the waits for its memory, too
 BOMBS: dict[str, tuple[dict[str, Any], Any]] = {
+    "different ones among deep values": (each_of(20, {"uniqueItems": True}), {"a": [boxed(55)] * 800}),
+    "a deep value among others": (each_of(20, {"enum": [1]}), {"a": [boxed(55)] * 800}),
+    "a deep value that is none": (each_of(20, {"const": 1}), {"a": [boxed(55)] * 800}),
+    "different ones among long keys": (each_of(400, {"uniqueItems": True}), {"a": [{"k" * 900_000: 1}]}),
+    "entries that may be anything": (each_of(300, {"items": True}), {"a": [0] * 30_000}),
+    "entries of no rule": (each_of(20, {"items": {}}), {"a": [0] * 30_000}),
+    "names of no rule": (
+        {"allOf": [{"propertyNames": {"title": "a"}}] * 20},
+        {str(n): 0 for n in range(30_000)},
+    ),
+    "many rules that say nothing": (
+        {"properties": {"a": {"items": {"allOf": [{}] * 500}}}},
+        {"a": [0] * 500},
+    ),
+    "patterns longer than their texts": (
+        {"patternProperties": {f"(a{{300}}){{3}}{n}": {} for n in range(50)}},
+        {str(n): 0 for n in range(9000)},
+    ),
     "a pattern over much text": ({"properties": {"a": {"pattern": "^(a+)+$"}}}, {"a": "a" * 900_000 + "!"}),
     "doubling": (chain(25), {}),
     "alternatives with long messages": (
@@ -201,8 +239,44 @@ BOMBS: dict[str, tuple[dict[str, Any], Any]] = {
 def test_a_bomb_is_refused(name: str) -> None:
     schema, document = BOMBS[name]
     body, _ = check_schema(schema)
+    before = time.thread_time()
     with refused(InvalidInputError, "schema-too-complex", "too much work"):
         violations(body, document, "the metadata")
+    assert time.thread_time() - before < CPU_MAX
+
+
+@pytest.mark.parametrize("place", ["by a reference", "in a part"])
+def test_a_part_that_names_its_dialect_is_bounded_as_all_others(place: str) -> None:
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    rules: dict[str, Any] = {"digit": {"pattern": r"^\d$"}, "text": {"pattern": "^(a+)+$"}}
+    body, _ = check_schema(
+        {"$schema": dialect, "properties": {**rules, "child": {"$ref": "#"}}}
+        if place == "by a reference"
+        else {"properties": {"child": {"$schema": dialect, "properties": rules}}}
+    )
+    # A digit of another script is one to Python's patterns alone, which a text can keep busy without end.
+    assert len(violations(body, {"child": {"digit": "\u0661"}}, "it")) == 1
+    with refused(InvalidInputError, "schema-too-complex", "too much work"):
+        violations(body, {"child": {"text": "a" * 900_000 + "!"}}, "it")
+
+
+def test_a_value_that_nothing_allows_is_not_repeated() -> None:
+    body, _ = check_schema({"properties": {"a": {"anyOf": [False] * 200}}})
+    tracemalloc.start()
+    try:
+        (found,) = violations(body, {"a": "x" * 900_000}, "it")
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert found.pointer == "/a"
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "allOf"])
+def test_a_schema_of_many_small_parts_is_refused_within_its_bounds(keyword: str) -> None:
+    before = time.thread_time()
+    with refused(InvalidInputError, "schema-too-complex", "the schema takes too much work"):
+        check_schema({keyword: [keyword == "allOf"] * 60_000})
+    assert time.thread_time() - before < CPU_MAX
 
 
 def test_a_schema_can_be_a_bomb_itself() -> None:
