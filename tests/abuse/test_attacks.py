@@ -223,6 +223,7 @@ ATTACKS = (
             "metadata/test_schemas.py::test_a_schema_that_is_refused",
             "metadata/test_schemas.py::test_nothing_is_fetched",
             "metadata/test_store.py::test_a_schema_that_is_refused_changes_nothing",
+            "httpapi/test_bodies.py::test_schemas_and_metadata_that_would_take_long_are_422",
         ),
         "an `$id` of elsewhere is a name; nothing is fetched",
     ),
@@ -234,6 +235,10 @@ ATTACKS = (
             "metadata/test_schemas.py::test_a_schema_can_be_a_bomb_itself",
             "metadata/test_patterns.py::test_steps_grow_no_faster_than_the_text",
             "metadata/test_patterns.py::test_what_is_no_pattern_is_refused",
+            "metadata/test_schemas.py::test_a_part_that_names_its_dialect_is_bounded_as_all_others",
+            "metadata/test_schemas.py::test_a_schema_of_many_small_parts_is_refused_within_its_bounds",
+            "metadata/test_schemas.py::test_a_value_that_nothing_allows_is_not_repeated",
+            "httpapi/test_bodies.py::test_schemas_and_metadata_that_would_take_long_are_422",
         ),
     ),
     Attack(
