@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 AFTER_MAX = 2**63 - 1
 WAIT_MAX = 60  # seconds
-_BEAT = (
-    15.0  # seconds between two signs of life of a stream, by which a client whose machine is gone is noticed
-)
+_BEAT = 15.0  # seconds between two signs of life of a stream: they find out whether its client is still there
 _AT_ONCE = 500
 
 
