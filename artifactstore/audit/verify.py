@@ -29,17 +29,12 @@ MAX_REST = (1 << 20) + (1 << 16)  # bytes of a manifest behind its files: metada
 BLOCK = 1 << 20  # bytes read at once
 
 START = b"\xa6\x65files"  # a map of six, and the lowest of its keys
-MANIFEST_KEYS = (
-    "the manifest has to have the keys files, totals, package, version, media_type, content_digest"
-)
 REST = {"totals": dict, "package": dict, "version": int, "media_type": str, "content_digest": bytes}
 MANIFEST_KEYS = f"the manifest has to have the keys files, {', '.join(REST)}"
 FILE = {"size": int, "blake3": bytes, "sha256": bytes,
         "executable": bool, "media_type": str, "relative_path": str}  # fmt: skip
 FILE_KEYS = f"a file has to have the keys {', '.join(FILE)}"
-FILE_KEY_FORMS = [
-    (name, bytes([0x60 + len(name)]) + name.encode()) for name in FILE
-]  # each with its encoding
+FILE_KEY_FORMS = [(name, bytes([0x60 + len(name)]) + name.encode()) for name in FILE]  # as encoded
 TOTALS = {"size": int, "files": int}
 PACKAGE = {"name": str, "subject": str, "metadata": dict, "producer": str, "store_id": str, "created_at": int,
            "package_id": str, "metadata_schema": (str, type(None)), "retention_class": str}  # fmt: skip
