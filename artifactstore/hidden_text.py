@@ -17,7 +17,7 @@ _HIDDEN = (
 _JOINERS = "\u200c\u200d"
 _VARIANTS = "\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _SEEN = rf"[^\x00-\x7f{_JOINERS}]"
-_PATTERN = re.compile(
+_PATTERN = (
     rf"[{_HIDDEN}]|(?<!{_SEEN})[{_JOINERS}]|[{_JOINERS}](?!{_SEEN})"
     rf"|(?<!{_SEEN})[{_VARIANTS}](?!\u20e3)|(?<=[{_VARIANTS}])[{_VARIANTS}]"
 )
@@ -25,5 +25,6 @@ _PATTERN = re.compile(
 
 def hidden_character(text: str) -> str | None:
     """The first character of that kind, as `U+200B`; None without one."""
-    found = None if text.isascii() else _PATTERN.search(text)
+    # Compiled when it is needed, which takes milliseconds that most commands never do.
+    found = None if text.isascii() else re.search(_PATTERN, text)
     return None if found is None else f"U+{ord(found.group()):04X}"

@@ -29,7 +29,7 @@ def named(name: str) -> Iterator[None]:
     try:
         yield
     except ArtifactStoreError as error:
-        raise error.about(name) from error
+        raise error.about(name) from error.__cause__
 
 
 class ObjectReader(io.RawIOBase):
@@ -86,7 +86,7 @@ class ObjectReader(io.RawIOBase):
         except ArtifactStoreError as error:
             if not self._name:
                 raise
-            raise error.about(self._name) from error
+            raise error.about(self._name) from error.__cause__
         if position == self._hashed and self._hashed < self._size:
             with memoryview(buffer) as view, view.cast("B") as data, data[:count] as fresh:
                 self._hash.update(fresh)

@@ -202,7 +202,7 @@ class RemoteBackend:
         try:
             yield
         except (AccessError, BackendError) as error:
-            raise error.about(f"blake3:{blake3.hex()} in backend {self._backend_id}") from error
+            raise error.about(f"blake3:{blake3.hex()} in backend {self._backend_id}") from error.__cause__
 
     def _missing(self, blake3: bytes) -> ObjectNotFoundError:
         message = f"the object blake3:{blake3.hex()} is missing in backend {self._backend_id}"

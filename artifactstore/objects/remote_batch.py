@@ -182,7 +182,7 @@ class RemoteBatch:
         try:
             is_there = self._service.copy(key, kept)
         except (AccessError, BackendError) as error:
-            raise error.about(f"{key} is damaged and cannot be set aside") from error
+            raise error.about(f"{key} is damaged and cannot be set aside") from error.__cause__
         if is_there:
             _log.warning("object %s is damaged; set aside as %s and written anew", key, kept)
 

@@ -92,8 +92,15 @@ def drilled(
     every = list(all_of_two_turns((one, other)))
     some = every if len(every) <= two_turns else drill.random.sample(every, two_turns)
     more = some_of_more_turns((one, other), drill.random, more_turns)
-    schedules = drill.sample([*some, *more], at_most=sample)
-    return list(pool.map(partial(attempt, pair.name, prepared=prepared), schedules))
+    possible = [*some, *more]
+    chosen = drill.sample(possible, at_most=sample)
+    outcomes = list(pool.map(partial(attempt, pair.name, prepared=prepared), chosen))
+    # By chance none of a few may have met: then it is the next one that does.
+    for schedule in (each for each in possible if each not in chosen):
+        if any(outcome.met for outcome in outcomes):
+            break
+        outcomes.append(pool.submit(attempt, pair.name, schedule, prepared).result())
+    return outcomes
 
 
 def conclude(drill: Drill, name: str, outcomes: Sequence[Outcome]) -> None:
