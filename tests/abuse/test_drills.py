@@ -73,8 +73,8 @@ def test_a_file_of_more_than_four_gib(space: Path, drill: Drill) -> None:
             verify(space / "out")
 
 
-@pytest.mark.parametrize("depth", [1000, 2000])
-def test_a_very_deep_directory(space: Path, depth: int) -> None:
+def test_a_very_deep_directory(space: Path) -> None:
+    depth = 2000
     tree = space / "tree"
     tree.mkdir()
     here = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
@@ -131,7 +131,7 @@ with Store.open(sys.argv[1] + "/a.db", sys.argv[1] + "/objects") as store:
 def test_memory_does_not_grow_with_the_number_of_files(space: Path, drill: Drill) -> None:
     few = write_tree(space / "few", {f"{number}": b"%d" % number for number in range(300)})
     many = space / "many"
-    for folder in range(100 if drill.full else 25):
+    for folder in range(100 if drill.full else 10):
         (many / f"{folder}").mkdir(parents=True)
         for number in range(1000):
             (many / f"{folder}" / f"{number}").write_bytes(b"%d" % (number % 300))
@@ -161,7 +161,7 @@ def test_the_longest_path_there_can_be(space: Path) -> None:
     verify(space / "out")
 
 
-def test_more_files_than_are_kept_in_memory_or_published_at_once(space: Path) -> None:
+def test_more_files_than_are_kept_in_memory_or_published_at_once(space: Path, drill: Drill) -> None:
     files = {f"{number % 250:03}/{number}": f"{number % 23_000}".encode() for number in range(25_000)}
     tree = write_tree(space / "tree", files)
     home = Home(space / "home")
@@ -171,7 +171,7 @@ def test_more_files_than_are_kept_in_memory_or_published_at_once(space: Path) ->
         assert result.ingest.new_object_count == 23_000
         # Every object is there, and one for the manifest.
         assert len(home.object_paths()) == 23_001
-        for path, data in files.items():
+        for path, data in drill.sample(list(files.items()), at_most=500):
             assert store.read_file(result.package.package_id, path) == data
         opened = store.create_package(**SAID)
         assert store.ingest_directory(opened, tree, actor="ada").new_object_count == 0

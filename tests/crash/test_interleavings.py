@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crash.report import Drill
 
 NAME = "interleavings"
-SAMPLE = 10  # schedules of a pair without --full
+SAMPLE = 6  # schedules of a pair without --full
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STEPS = 50_000  # of a full run
 SAMPLE = 300  # steps of a sample
-SEEDS = 4  # walked by one pair of processes
+SEEDS = 2  # walked by one pair of processes
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def test_a_power_cut_loses_nothing_acknowledged(drill: Drill, scratch: Path, row
     if not any(each.uses_barrier for each in recordings):
         del recordings[1:]  # without a batch of objects all runs are the same
     for recording in recordings:
-        cuts.make(recording, at_most=10)
+        cuts.make(recording, at_most=8)
     cuts.report("power loss, strict POSIX")
 
 

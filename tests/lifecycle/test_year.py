@@ -13,6 +13,8 @@ from artifactstore.lifecycle.retention import DEFAULT_CLASSES
 from lifecycle.harness import DAY, MICROSECONDS, SECOND, flip
 
 if TYPE_CHECKING:
+    from crash.report import Drill
+
     from artifactstore.events import Event
     from lifecycle.harness import Life
 
@@ -144,5 +146,5 @@ def test_a_year_with_few_files(life: Life) -> None:
 
 
 @pytest.mark.slow
-def test_a_year_with_ten_thousand_files(life: Life) -> None:
-    walk(life, packages=200, files=50)
+def test_a_year_with_thousands_of_files(life: Life, drill: Drill) -> None:
+    walk(life, packages=200 if drill.full else 80, files=50)

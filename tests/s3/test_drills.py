@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from s3.places import Server
 
-POINTS = 4  # of a row without --full
-SCHEDULES = 2  # of a pair without --full
+POINTS = 3  # of a row without --full
+SCHEDULES = 1  # of a pair without --full
 TWO_TURNS, MORE_TURNS = 60, 20  # of a pair in a full run
 ACKNOWLEDGED = "acknowledged"
 # Rows that lock objects, or delete in a place with locks; the shortest two in every run.

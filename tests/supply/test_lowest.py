@@ -24,7 +24,6 @@ SAMPLE = [
     "tests/format/test_layout.py",
     "tests/cli/test_exporting.py",
     "tests/interop/test_filesystem.py",
-    "tests/interop/test_pytest_plugin.py",
     "tests/test_settings.py",
 ]
 
