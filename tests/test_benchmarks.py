@@ -364,7 +364,7 @@ def test_noise_is_no_regression_but_what_stays_slow_is_one(quick_check: Any, tmp
         return check.Pair(name, lambda: next(samples, seconds[-1]), lambda: 1.0, steady=steady)
 
     noisy, slow, same = pair("noisy", 9, 9, 9, 9, 2), pair("slow", 5), pair("same", 2)
-    start = pair("start", 1.6, steady=True)
+    start = pair("start", 2.6, steady=True)
     worse = check.measured(
         [noisy, slow, same, start],
         check.QUICK,
