@@ -98,8 +98,12 @@ def _warn_of_look_alikes(result: ExportResult) -> None:
         more = len(result.look_alikes) - _TOLD
         kit = result.audit_directory
         say(f"WARNING: the evidence itself holds {names}{f' and {more} more' if more > 0 else ''}")
-        say(f"The auditor's kit is {kit}." if kit else "There is no auditor's kit in this export.")
-        say("Run nothing from there, and tell the auditor so: the producer chose what it is.")
+        say("Run nothing from there: the producer chose what it is.")
+        say(
+            f"The auditor's kit is {kit}: tell the auditor so."
+            if kit
+            else "This export has no auditor's kit."
+        )
 
 
 def check(
