@@ -225,6 +225,7 @@ def versioned_place(
     made.remove()
 
 
+@pytest.mark.slow
 def test_after_a_killed_gc_only_what_is_gone_counts_as_freed(
     pool: ProcessPoolExecutor, versioned_place: VersionedPlace, drill: Drill
 ) -> None:
