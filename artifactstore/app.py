@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from artifactstore.results import Health
     from artifactstore.settings import Settings
 
+_log = logging.getLogger(__name__)
 DATABASE_NAME = "artifactstore.db"
 OBJECTS_NAME = "storage"
 LOCAL = "local"  # id of the backend in a local directory
@@ -159,6 +161,10 @@ def configured_backends(settings: Settings) -> dict[str, Backend]:
             from artifactstore.objects.remote import RemoteBackend
 
             url = str(place)
+            if url.lower().startswith("memory:"):
+                _log.warning(
+                    "what backend %s takes is in memory, and gone when this process ends", backend_id
+                )
             service = FileSystemService(url, settings.storage_options.get(backend_id), name=mask_url(url))
             backends[backend_id] = RemoteBackend(service, backend_id=backend_id)
     return backends

@@ -44,8 +44,8 @@ _URL_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
 _FILE_URL = re.compile(r"file://(?:localhost)?(/[^?#\x00-\x20\x7f]*)", re.IGNORECASE)
 _BACKEND_ID = re.compile("[a-z0-9]+(?:-[a-z0-9]+)*")
 _ELSEWHERE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\x00-\x20\x7f-\x9f]+")
-# S3 has settings of its own, nothing can be written through a web page, and memory ends with the process.
-_REFUSED_SCHEMES = ("s3", "s3a", "s3n", "http", "https", "memory")
+# S3 has settings of its own, and nothing can be written through a web page.
+_REFUSED_SCHEMES = ("s3", "s3a", "s3n", "http", "https")
 # Beside 169.254.169.254. Source: the manuals of AWS and of Alibaba Cloud, "instance metadata".
 _METADATA_ADDRESSES = ("fd00:ec2::254", "100.100.100.200")
 _ROUTE = re.compile(r"(\*|[^\s*:=]+):(\*|[^\s*:=]+)=([^\s*:=]+)")
@@ -195,8 +195,7 @@ def storage_url(text: str) -> Path | str:
     """The directory of a `file:` URL, or the URL of another file system that fsspec knows.
 
     Raises:
-        SettingsError: as `file_url`; also for S3, which has settings of its own, for web pages, and for
-            memory.
+        SettingsError: as `file_url`; also for S3, which has settings of its own, and for web pages.
     """
     scheme = _URL_SCHEME.match(text)
     name = "" if scheme is None else scheme[1].lower()
@@ -204,8 +203,6 @@ def storage_url(text: str) -> Path | str:
         hint = "use file:, sftp:, gs: or another writable file system"
         if name.startswith("s3"):
             hint = "use ARTIFACTSTORE_S3_BUCKET and its neighbours, and the id s3"
-        elif name == "memory":
-            hint = f"what is in memory is gone when the command ends; {hint}"
         raise SettingsError(f"this version has no backend for {name}: URLs", hint=hint)
     if name in {"", "file"} or _ELSEWHERE_URL.fullmatch(text) is None:
         return file_url(text)

@@ -506,7 +506,6 @@ def test_names_of_further_backends_that_are_refused(name: str, said: str) -> Non
     [
         (f"s3://key:{SECRET}@bucket", "this version has no backend for s3: URLs"),
         (f"HTTPS://{SECRET}@host/x", "this version has no backend for https: URLs"),
-        (f"Memory://{SECRET}", "this version has no backend for memory: URLs"),
         (f"file://me:{SECRET}@host/srv", "is not the URL of a local directory"),
         (f"file:///srv?key={SECRET}", "is not the URL of a local directory"),
         (f"file:///srv#{SECRET}", "is not the URL of a local directory"),
