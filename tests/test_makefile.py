@@ -53,6 +53,8 @@ def test_bench_runs_all_sets_with_all_peers_and_writes_the_page(tmp_path: Path) 
     done = subprocess.run(
         ["make", "--dry-run", "bench", f"VENV={tmp_path}", "BENCH_ARGS=--quick"],
         cwd=PROJECT,
+        # Below another make, this one would say which directory it is in.
+        env={"PATH": os.environ["PATH"]},
         capture_output=True,
         encoding="utf-8",
         check=True,
