@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from artifactstore.objects.local import LocalBackend
 from artifactstore.workers import NETWORK_THREADS, Job, Workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from artifactstore.commit import Transaction
@@ -139,40 +140,30 @@ def run(
     Crash: what was committed is verified; the rest comes first the next time.
     """
     began = time.monotonic()
-    seed = uuid.uuid4().int % _SAMPLE_BASE
     count = places = size = relocked = 0
     undecided: list[AccessError | BackendError] = []
     failures: list[Failure] = []
-    after = (-1, 0)
-    spent, complete = False, True
-    with Workers(_job(backend)) as workers:
-        while complete:
-            with read() as connection:
-                batch = objects(connection, backend.backend_id, budget, started, _TOGETHER, after)
-            if not batch:
-                break
-            after = batch[-1][1]
-            distinct = {wanted.blake3: wanted for wanted, _ in batch if _is_chosen(wanted, budget, seed)}
-            if spent and distinct:
-                complete = False
-                break
+    ahead = _Ahead(read, backend.backend_id, budget, started)
+    batches = iter(ahead)
+    done = False
+    with Workers(_job(backend)) as workers, closing(_checked(workers, backend, batches)) as outcomes:
+        while not done:
             checked: list[tuple[StoredObject, str | None]] = []
-            complete = False
-            for wanted, failure in _checked(workers, backend, list(distinct.values())):
-                if isinstance(failure, AccessError | BackendError):
-                    undecided.append(failure)
+            done = True
+            for wanted, outcome in outcomes:
+                if isinstance(outcome, AccessError | BackendError):
+                    undecided.append(outcome)
                 else:
-                    checked.append((wanted, failure))
+                    checked.append((wanted, outcome))
                     count += 1
                     size += wanted.size
                     if on_progress is not None:
                         on_progress(count, size)
-                spent = budget.is_spent(size, time.monotonic() - began)
-                if spent or len(undecided) >= _UNDECIDED:
+                if budget.is_spent(size, time.monotonic() - began) or len(undecided) >= _UNDECIDED:
                     break
-            else:
-                complete = True
-            complete = complete or len(checked) == len(distinct)
+                if len(checked) == _TOGETHER:
+                    done = False
+                    break
             failed: set[bytes] = set()
             sound = [wanted for wanted, failure in checked if failure is None]
             if sound:
@@ -188,9 +179,45 @@ def run(
                         recorded, still = _record_again(transaction, started, backend, wanted, failure)
                         places += recorded
                         failures += still
+            ahead.under_way.difference_update(wanted.blake3 for wanted, _ in checked)
     if undecided:
         raise _first(undecided)
+    complete = not ahead.under_way and not any(batches)
     return VerifyResult(count, places, size, tuple(failures), complete, relocked)
+
+
+class _Ahead:
+    """The objects to verify, some hundred at a time; they are asked for while earlier ones are recorded.
+
+    None is given twice: one that is under way is not in the log yet.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], AbstractContextManager[Connection]],
+        backend_id: str,
+        budget: Budget,
+        started: int,
+    ) -> None:
+        self._read = read
+        self._backend_id = backend_id
+        self._budget = budget
+        self._started = started
+        self.under_way: set[bytes] = set()  # given, and not recorded
+
+    def __iter__(self) -> Iterator[list[StoredObject]]:
+        seed = uuid.uuid4().int % _SAMPLE_BASE
+        after = (-1, 0)
+        while True:
+            with self._read() as connection:
+                batch = objects(connection, self._backend_id, self._budget, self._started, _TOGETHER, after)
+            if not batch:
+                return
+            after = batch[-1][1]
+            chosen = {wanted.blake3: wanted for wanted, _ in batch if _is_chosen(wanted, self._budget, seed)}
+            fresh = [wanted for wanted in chosen.values() if wanted.blake3 not in self.under_way]
+            self.under_way.update(wanted.blake3 for wanted in fresh)
+            yield fresh
 
 
 def _first(errors: list[AccessError | BackendError]) -> AccessError | BackendError:
@@ -279,19 +306,24 @@ def checking_worker(folder: str) -> Callable[[list[tuple[bytes, bytes | None, in
 
 
 def _checked(
-    workers: Workers[list[StoredObject], list[Outcome]], backend: Backend, wanted: list[StoredObject]
-) -> Iterator[tuple[StoredObject, Outcome]]:
+    workers: Workers[list[StoredObject], list[Outcome]],
+    backend: Backend,
+    batches: Iterator[list[StoredObject]],
+) -> Generator[tuple[StoredObject, Outcome], None, None]:
     """Small objects some at a time; a large one, which uses all cores, by itself."""
     if backend.folder:
-        for run, failures in workers.spread(_runs(wanted)):
+        # Not a batch after the other: the workers read on while this process records.
+        runs = (run for batch in batches for run in _runs(batch))
+        for run, failures in workers.spread(runs):
             yield from zip(run, failures, strict=True)
         return
-    for run, failures in workers.spread([entry] for entry in wanted if entry.size < SMALL_FILE):
-        yield run[0], failures[0]
-    # One after the other, since each wants many megabytes of memory.
-    for entry in wanted:
-        if entry.size >= SMALL_FILE:
-            yield entry, _attempt(backend, entry)
+    for batch in batches:
+        for run, failures in workers.spread([entry] for entry in batch if entry.size < SMALL_FILE):
+            yield run[0], failures[0]
+        # One after the other, since each wants many megabytes of memory.
+        for entry in batch:
+            if entry.size >= SMALL_FILE:
+                yield entry, _attempt(backend, entry)
 
 
 def _runs(wanted: list[StoredObject]) -> Iterator[list[StoredObject]]:

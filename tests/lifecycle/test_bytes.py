@@ -161,6 +161,20 @@ def test_an_object_is_read_once_across_batches(
         assert result.location_count == 30
 
 
+def test_what_is_asked_for_ahead_of_the_log_is_read_once(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "_TOGETHER", 100)
+    monkeypatch.setattr(verifying, "_RUN", 10)  # so that workers have objects of several batches
+    # Two locations of each object, in batches far enough from each other and in batches side by side.
+    for _ in range(2):
+        life.push({f"{number:04}": b"%d" % (number // 2) for number in range(2000)})
+    for _ in range(2):  # what was never verified, and what was
+        told: list[int] = []
+        result = life.store.verify(actor="scrub", on_progress=lambda count, _: told.append(count))
+        assert (result.object_count, result.location_count, result.complete) == (1002, 4002, True)
+        assert told == list(range(1, 1003))
+        life.tick(days=1)
+
+
 def test_the_longest_unverified_come_first_within_a_budget_of_bytes(life: Life, reads: list[bytes]) -> None:
     packages = [life.push(incompressible(1000, seed)) for seed in range(6)]
     digests = [life.store.get_file(package, "data").digest.value for package in packages]
