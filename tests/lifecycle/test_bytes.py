@@ -167,8 +167,9 @@ def test_what_is_asked_for_ahead_of_the_log_is_read_once(life: Life, monkeypatch
     # Two locations of each object, in batches far enough from each other and in batches side by side.
     for _ in range(2):
         life.push({f"{number:04}": b"%d" % (number // 2) for number in range(2000)})
+    told: list[int] = []
     for _ in range(2):  # what was never verified, and what was
-        told: list[int] = []
+        told.clear()
         result = life.store.verify(actor="scrub", on_progress=lambda count, _: told.append(count))
         assert (result.object_count, result.location_count, result.complete) == (1002, 4002, True)
         assert told == list(range(1, 1003))
