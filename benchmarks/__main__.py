@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from benchmarks.peers.peer import Peer
 
 LIBRARY = ("barrier", "floor", "log", "replay", "verify", "calls", "w5", "w6", "w7")
-FILES_WANTED = ("floor", "log", "replay", "verify")  # of those, who push the files of w1
 SETS = (*WORKS, *LIBRARY)
 NAMED = {"log": "log share"}  # sets whose findings have another name
 # What these options change; of no other set would they change anything.
@@ -157,24 +156,32 @@ def names(text: str) -> list[Peer]:
         ) from error
 
 
-def dataset(name: str, directory: Path, arguments: argparse.Namespace) -> Dataset:
-    """The files of a set, not built yet."""
+def data_of(name: str, directory: Path, arguments: argparse.Namespace) -> tuple[Dataset, ...]:
+    """The files that a set reads, not built yet."""
     quick = arguments.quick
-    if name == "w2":
-        return LargeFile(
-            directory / "large", size=arguments.size or (256 * 1024**2 if quick else 4 * 1024**3)
-        )
-    if name == "w3":
-        return RealTree(directory / "real", quick=quick)
-    return SmallFiles(directory / f"small-{name}", *((1_000, 20) if quick else (10_000, 200)))
+    small = SmallFiles(directory / f"small-{name}", *((1_000, 20) if quick else (10_000, 200)))
+    tree = RealTree(directory / "real", quick=quick)
+    match name:
+        case "w1" | "w4" | "log" | "replay":
+            return (small,)
+        case "w2":
+            size = arguments.size or (256 * 1024**2 if quick else 4 * 1024**3)
+            return (LargeFile(directory / "large", size=size),)
+        case "w3":
+            return (tree,)
+        case "floor":
+            return (small, tree)
+        case "verify":
+            return (small, LargeFile(directory / "large", size=(64 if quick else 1024) * 1024**2))
+    return ()
 
 
 def quiet_findings(
-    name: str, data: Dataset, place: Path, rounds: int, arguments: argparse.Namespace
+    name: str, data: tuple[Dataset, ...], place: Path, rounds: int, arguments: argparse.Namespace
 ) -> list[library.Finding]:
     """What a set finds inside the process, repeated while others disturb it; the quietest run counts."""
-    if name in FILES_WANTED:
-        data.build()
+    for each in data:
+        each.build()
     best: list[library.Finding] = []
     for number in range(1 + arguments.repeats):
         directory = place / f"run-{number}"
@@ -191,7 +198,7 @@ def quiet_findings(
 
 
 def library_findings(
-    name: str, data: Dataset, place: Path, rounds: int, arguments: argparse.Namespace
+    name: str, data: tuple[Dataset, ...], place: Path, rounds: int, arguments: argparse.Namespace
 ) -> list[library.Finding]:
     """What a set finds that has no peers of its own kind."""
     packages = arguments.packages or (10_000 if arguments.quick else 100_000)
@@ -207,16 +214,16 @@ def library_findings(
         case "barrier":
             return pipeline.barrier(place, rounds=rounds)
         case "floor":
-            return floors.floors(data, place, rounds=rounds, patience=arguments.patience)
+            small, tree = data
+            return floors.floors(small, tree, place, rounds=rounds, patience=arguments.patience)
         case "log":
-            return pipeline.log_share(data, place, rounds=rounds)
+            return pipeline.log_share(*data, place, rounds=rounds)
         case "replay":
-            return library.replay(data, place, rounds=rounds)
+            return library.replay(*data, place, rounds=rounds)
         case "verify":
-            large = LargeFile(place / "large", size=(64 if arguments.quick else 1024) * 1024**2)
-            large.build()
+            small, large = data
             return [
-                *verifying.verify(data, place, rounds=rounds, patience=arguments.patience),
+                *verifying.verify(small, place, rounds=rounds, patience=arguments.patience),
                 *verifying.verify(
                     large, place, rounds=rounds, patience=arguments.patience, most=targets.VERIFY
                 ),
@@ -246,11 +253,11 @@ class Run:
         place.mkdir()
         before = len(self.lines)
         try:
-            data = dataset(name, place, self.arguments)
+            data = data_of(name, place, self.arguments)
             if name in LIBRARY:
                 self.findings += quiet_findings(name, data, place, self.rounds, self.arguments)
             else:
-                self.compare(name, data, place)
+                self.compare(name, *data, place)
         except library.FAILURES as error:
             print(f"{name}: {error}", file=sys.stderr)
             failure = library.failed(error)

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from benchmarks import targets
@@ -145,15 +146,21 @@ def bare_commit(connection: apsw.Connection) -> None:
 
 
 def threads(store: Store, *, rounds: int) -> list[Finding]:
-    """Durable calls a second of many threads, beside those of one."""
-    alone, together = [], []
+    """Durable calls a second of many threads, beside those of one.
+
+    And what the processor has to do for a call among them: one thread at a time runs in the interpreter.
+    """
+    alone, together, busy = [], [], []
     for _ in range(rounds):
         alone.append(rate(store, callers=1))
+        begin = time.process_time()
         together.append(rate(store, callers=CALLERS))
+        busy.append((time.process_time() - begin) / (CALLERS * SERIES) * 1e6)  # [s] -> [us]
     return [
         found("calls", "create_package, one caller", alone, "calls/s"),
         found("calls", f"create_package, {CALLERS} callers", together, "calls/s",
               ratios=beside(together, alone), least=targets.GROUP_COMMIT),
+        found("calls", f"processor time of a create_package among {CALLERS} callers", busy, "us"),
     ]  # fmt: skip
 
 

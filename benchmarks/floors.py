@@ -11,6 +11,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from benchmarks.datasets import tree_size
 from benchmarks.library import Finding, beside, found, seconds_of
 from benchmarks.machine import settle, sync
 
@@ -31,6 +32,7 @@ SAID = {
 LATER = 400 * 86_400 * 1_000_000  # microseconds after which the package may go
 
 
+PUSH = "stage, sync, mkdir and rename, sync"
 OURS = "artifactstore"
 BARE = "bare loop"
 
@@ -58,11 +60,19 @@ class Turns:
             self.samples.setdefault(what, {}).setdefault(name, []).append(seconds_of(calls[name]) * 1000)
 
 
-def floors(dataset: Dataset, directory: Path, *, rounds: int, patience: float) -> list[Finding]:
-    """Push, push again, export and gc of small files, ours and the bare loop in turns."""
+def floors(
+    dataset: Dataset, tree: Dataset, directory: Path, *, rounds: int, patience: float
+) -> list[Finding]:
+    """Push, push again, export and gc of small files and push of a tree, ours and the bare loop in turns.
+
+    Args:
+        dataset: the small files.
+        tree: the real one.
+    """
     turns = Turns(directory, patience)
     for turns.round in range(rounds):
         _round(dataset, directory / f"floor-{turns.round}", turns)
+        _push(tree, directory / f"tree-{turns.round}", turns)
     return [
         found(
             "floor",
@@ -88,7 +98,7 @@ def _round(dataset: Dataset, place: Path, turns: Turns) -> None:
     with artifactstore.open(place / "store", clock=lambda: system_clock() + jump) as store:
         push = partial(store.push, dataset.root, **SAID)
         turns.take(
-            "push: stage, sync, mkdir and rename, sync",
+            f"push: {PUSH}",
             {
                 OURS: push,
                 BARE: partial(bare_push, objects, bare),
@@ -112,6 +122,19 @@ def _round(dataset: Dataset, place: Path, turns: Turns) -> None:
         store.sweep(actor="bench", accept_clock=True)
         turns.take(
             "gc: unlink, sync", {OURS: partial(_collect, store), BARE: partial(bare_unlink, objects, bare)}
+        )
+
+
+def _push(tree: Dataset, place: Path, turns: Turns) -> None:
+    import artifactstore
+
+    objects = _different(tree)
+    bare = place / "bare"
+    bare.mkdir(parents=True)
+    with artifactstore.open(place / "store") as store:
+        turns.take(
+            f"push of a real tree of {tree_size(tree.root)[0]:,} files: {PUSH}",
+            {OURS: partial(store.push, tree.root, **SAID), BARE: partial(bare_push, objects, bare)},
         )
 
 

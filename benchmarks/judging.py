@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -39,7 +40,7 @@ class Row:
 
 def judged(results: list[dict[str, Any]], library: list[dict[str, Any]]) -> list[Row]:
     """Each target of targets.py beside what was measured."""
-    seconds = known_seconds(results, library)
+    costs = known_costs(results, library)
     measured = {(line["set"], line["work"], line["peer"]): line for line in results}
     rows = []
     for (name, work, peer), most in targets.PEERS.items():
@@ -51,11 +52,11 @@ def judged(results: list[dict[str, Any]], library: list[dict[str, Any]]) -> list
             rows.append(Row(*told, "", DISTURBED))
         else:
             said = verdict(summary["ratio"], summary.get("ratios"), most=most)
-            limit = limit_beside((name, work), (f"{name} {work}", peer), seconds)
+            limit = limit_beside((name, work), (f"{name} {work}", peer), costs)
             rows.append(Row(*told, spread(summary["ratio"], summary.get("ratios")), said, limit))
     rows += peak_rows(results)
     for wanted in targets.INSIDE:
-        rows += inside_rows(wanted, library, seconds)
+        rows += inside_rows(wanted, library, costs)
     return rows
 
 
@@ -78,7 +79,7 @@ def peak_rows(results: list[dict[str, Any]]) -> list[Row]:
 
 
 def inside_rows(
-    wanted: targets.Wanted, library: list[dict[str, Any]], seconds: dict[tuple[str, str], float]
+    wanted: targets.Wanted, library: list[dict[str, Any]], costs: dict[tuple[str, str], float]
 ) -> list[Row]:
     """A row for each finding that a target is about."""
     bound = f"at most {wanted.most:.2g}" if wanted.most is not None else f"at least {wanted.least:.2g}"
@@ -96,19 +97,18 @@ def inside_rows(
         said = verdict(
             item["ratio"], item.get("ratios"), most=wanted.most, least=wanted.least, flat=wanted.flat
         )
-        limit = limit_beside(key, None, seconds, rate=wanted.least is not None)
+        number = starred(wanted.what, item["what"])
+        limit = limit_beside(key, None, costs, rate=wanted.least is not None, number=number)
         rows.append(Row(*told, spread(item["ratio"], item.get("ratios")), said, limit))
     return rows or [Row(key, wanted.what, wanted.benchmark, bound, "", "not measured")]
 
 
-UNITS = {"s": 1.0, "ms": 1e-3, "ms p50": 1e-3, "us p50": 1e-6}  # in seconds
-RATES = ("events/s", "rows/s")
+UNITS = {"s": 1.0, "ms": 1e-3, "ms p50": 1e-3, "us p50": 1e-6, "us": 1e-6, "B": 1.0}  # in seconds, or bytes
+RATES = ("events/s", "rows/s", "calls/s")
 
 
-def known_seconds(
-    results: list[dict[str, Any]], library: list[dict[str, Any]]
-) -> dict[tuple[str, str], float]:
-    """What was measured quietly, in seconds: by set and work with a peer, and by benchmark with a finding."""
+def known_costs(results: list[dict[str, Any]], library: list[dict[str, Any]]) -> dict[tuple[str, str], float]:
+    """What was measured quietly, in seconds or bytes: by set and work with peer, benchmark with finding."""
     found = {}
     for line in results:
         if line["summary"] and not line["summary"]["noisy"]:
@@ -125,27 +125,43 @@ def known_seconds(
 def limit_beside(
     key: tuple[str, str],
     peer: tuple[str, str] | None,
-    seconds: dict[tuple[str, str], float],
+    costs: dict[tuple[str, str], float],
     *,
     rate: bool = False,
+    number: str = "",
 ) -> str:
-    """The floor of a target as a ratio to the median of the same peer; empty if a part is not measured."""
+    """The floor of a target as a ratio to the median of the same peer; empty if a part is not measured.
+
+    Args:
+        number: stands for `{}` in the names of findings.
+    """
     limit = targets.LIMITS.get(key)
     if limit is None:
         return ""
-    parts = [looked_up(part, seconds) for part in limit.parts]
-    beside = looked_up(limit.beside or peer or ("", ""), seconds)
+    parts = [looked_up(part, costs, number) for part in limit.parts]
+    beside = looked_up(limit.beside or peer, costs, number)
     if beside is None or None in parts:
         return ""
     ratio = sum(part for part in parts if part is not None) / beside
     return f"{1 / ratio if rate else ratio:.2f}"
 
 
-def looked_up(wanted: tuple[str, str], seconds: dict[tuple[str, str], float]) -> float | None:
-    """The first that is called so."""
+def starred(pattern: str, what: str) -> str:
+    """What the `*` of a pattern stands for; empty if it has none."""
+    found = re.fullmatch(re.escape(pattern).replace(r"\*", "(.*)"), what)
+    return found[1] if found and found.groups() else ""
+
+
+def looked_up(
+    wanted: tuple[str, str] | int | None, costs: dict[tuple[str, str], float], number: str
+) -> float | None:
+    """The first that is called so; what is a number already stays."""
+    if not isinstance(wanted, tuple):
+        return wanted
+    where, pattern = wanted[0], wanted[1].replace("{}", number)
     matching = (
         value
-        for (where, what), value in seconds.items()
-        if where == wanted[0] and fnmatchcase(what, wanted[1])
+        for (benchmark, what), value in costs.items()
+        if benchmark == where and fnmatchcase(what, pattern)
     )
     return next(matching, None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import targets
 from benchmarks.filling import DAY, PRODUCERS, SUBJECTS, Calendar, fill
-from benchmarks.library import Finding, Log, beside, found, rebuild_views, seconds_of
+from benchmarks.library import Finding, Log, beside, copy_views, decode, found, rebuild_views, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PAGE = 50  # packages a list call returns
-ENOUGH = 50  # packages that expire together, from which on the cost of each is compared
+TOGETHER = 10  # packages that expire together where the sizes are compared
 LOOKUPS = 300  # calls of which the median counts
-SERIES = 5  # parts of them, whose medians show how far it can be trusted
+SERIES = 5  # parts of them, whose medians show how far it can be trusted; so many samples at least
 REPLAYS = 3  # of each size
 WARM = 30  # calls before them that do not count
 SAID = {"name": "n", "producer": "p", "subject": "s", "retention_class": "raw-evidence", "actor": "bench"}
@@ -54,15 +54,21 @@ class Findings(list[Finding]):
         most = targets.FLAT if known else None
         self.append(found("w5", f"{what}, {size:,} packages", samples, unit, ratios=ratios, most=most))
 
-    def expired(self, what: str, size: int, seconds: float, count: int) -> None:
-        """What deletion cost for each package that had expired: it should not depend on the others."""
-        each = seconds / count * 1e6
-        ratio = most = None
-        if count >= ENOUGH:  # of few, what a call costs at least is the most of it
-            first = self._first.setdefault(what, each)
-            ratio, most = each / first, None if each is first else targets.PROPORTIONAL
+    def expired(self, what: str, size: int, samples: list[float], count: int) -> None:
+        """What deletion cost for each package that had expired: it should not depend on the others.
+
+        Args:
+            samples: seconds for each package; of a few, nothing is compared.
+        """
+        ratios: list[float] = []
+        most = None
+        if len(samples) >= SERIES:
+            most = targets.PROPORTIONAL if what in self._first else None
+            first = self._first.setdefault(what, statistics.median(samples))
+            ratios = [sample / first for sample in samples]
         name = f"{what}, {size:,} packages, {count:,} expired"
-        self.append(Finding("w5", name, each, "us each", ratio, most=most))
+        each = [sample * 1e6 for sample in samples]
+        self.append(found("w5", name, each, "us each", ratios=ratios, most=most))
 
 
 def w5(directory: Path, *, limit: int) -> list[Finding]:
@@ -87,7 +93,7 @@ def w5(directory: Path, *, limit: int) -> list[Finding]:
             findings += replays(store, directory, size)
             findings.flat("fsck", size, seconds_of(store.fsck) / size * 1e6, "us each")
             clock.now += 2 * DAY
-            expire(store, findings, "1%", size)
+            expire(store, findings, f"1%, {TOGETHER} at a time", size, together=TOGETHER)
         findings.append(orphans(store, root))
         clock.now += 100 * DAY
         expire(store, findings, "all others", filled)
@@ -109,19 +115,23 @@ def p50(calls: Sequence[Callable[[], object]]) -> list[float]:
 
 
 def replays(store: Store, directory: Path, size: int) -> list[Finding]:
-    """Replay and a bare insert of the same events, in turns."""
+    """Replay, a bare insert of the same events, and what a replay cannot be without, in turns."""
     log = Log(directory / "many.db")
-    replayed, inserted = [], []
+    replayed, inserted, decoded, copied = [], [], [], []
     for number in range(REPLAYS):
         replayed.append(log.events / seconds_of(partial(rebuild_views, store)))
         bare = directory / f"bare-{size}-{number}.db"
         inserted.append(log.events / log.insert(bare))
         bare.unlink()
+        decoded.append(log.events / seconds_of(partial(decode, store)))
+        copied.append(log.events / seconds_of(partial(copy_views, directory / "many.db")))
     log.close()
     ratios = beside(replayed, inserted)
     return [
         found("w5", f"replay, {size:,} packages", replayed, "events/s", ratios=ratios, least=targets.REPLAY),
         found("w5", f"bare executemany of as many events, {size:,} packages", inserted, "rows/s"),
+        found("w5", f"of a replay: reading and decoding, {size:,} packages", decoded, "events/s"),
+        found("w5", f"of a replay: SQLite copying the rows, {size:,} packages", copied, "events/s"),
     ]
 
 
@@ -163,13 +173,26 @@ def look_ups(store: Store, findings: Findings, size: int) -> None:
         findings.flat(what, size, [seconds * 1e6 for seconds in p50(series)], "us p50")
 
 
-def expire(store: Store, findings: Findings, what: str, size: int) -> None:
-    """Sweep and gc of what has expired."""
-    swept: list[int] = []
-    sweep = seconds_of(lambda: swept.append(len(store.sweep(actor="bench").marked)))
-    gc = seconds_of(lambda: store.gc(actor="bench"))
-    for name, seconds in (("sweep", sweep), ("gc", gc)):
-        findings.expired(f"{name} of {what}", size, seconds, swept[0])
+def expire(store: Store, findings: Findings, what: str, size: int, *, together: int | None = None) -> None:
+    """Sweep and gc of all that has expired.
+
+    Args:
+        together: packages at a time. As many at each size of the store: a walk through all of it would cost
+            each of 1% the same at every size, and not be seen.
+    """
+    counts, sweeps, gcs = zip(*iter(partial(sweep_and_gc, store, together), None), strict=True)
+    for name, seconds in (("sweep", sweeps), ("gc", gcs)):
+        each = [sample / count for sample, count in zip(seconds, counts, strict=True)]
+        findings.expired(f"{name} of {what}", size, each, sum(counts))
+
+
+def sweep_and_gc(store: Store, limit: int | None) -> tuple[int, float, float] | None:
+    """The packages of one turn and the seconds of both; None if nothing has expired."""
+    marked: list[int] = []
+    sweep = seconds_of(lambda: marked.append(len(store.sweep(actor="bench", limit=limit).marked)))
+    if not marked[0]:
+        return None
+    return marked[0], sweep, seconds_of(lambda: store.gc(actor="bench"))
 
 
 def orphans(store: Store, root: Path) -> Finding:

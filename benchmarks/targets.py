@@ -114,24 +114,24 @@ class Limit:
     """What the suite measures of the least that a work takes.
 
     Args:
-        parts: whose times are added up: set and work with a peer, or a benchmark with a finding of it.
+        parts: whose costs are added up: set and work with a peer, or a benchmark with a finding of it; in the
+            name of one, `{}` is what the `*` of the target stands for.
         words: what they are.
-        beside: the finding that the target is about; a line has its peer.
+        beside: the finding that the target compares with, or a number of bytes; a line has its peer.
     """
 
     parts: tuple[tuple[str, str], ...]
     words: str
-    beside: tuple[str, str] | None = None
+    beside: tuple[str, str] | int | None = None
 
 
 _STAT = Limit((("floor", "push again: *, bare loop"),), "a bare loop: stat of each file and each object")
+_LOOP = "a bare loop: each object a file in two levels of folders, two syncs; no hash, log or check"
 _BOTH = "sha256sum and b3sum over the same files, one after the other"
+_FOLDED = "the events read and decoded, and SQLite copying the rows of the views, without what is between"
 # By set and work, or by benchmark and the target there; of what is not here, no limit is measured.
 LIMITS: Mapping[tuple[str, str], Limit] = {
-    ("w1", "push"): Limit(
-        (("floor", "push: *, bare loop"),),
-        "a bare loop: each object a file in two levels of folders, two syncs; no hash, log or check",
-    ),
+    ("w1", "push"): Limit((("floor", "push: *, bare loop"),), _LOOP),
     ("w1", "verify"): Limit(
         (("verify", "reading and hashing *"),),
         "each object read and both its digests computed, without the start of a process and without a record",
@@ -147,16 +147,32 @@ LIMITS: Mapping[tuple[str, str], Limit] = {
     ("w4", "changed"): _STAT,
     ("w2", "push"): Limit((("w2 push", "sha256 alone"),), "the sha256 of the file on one core"),
     ("w2", "verify"): Limit((("w2 verify", "sha256 alone"),), "the sha256 of the file on one core"),
+    ("w3", "push"): Limit((("floor", "push of a real tree of *, bare loop"),), _LOOP),
     ("w3", "verify"): Limit((("w3 verify", "sha256sum+b3sum"),), _BOTH),
+    ("replay", "database for each of * files"): Limit(
+        (("replay", "of a file's bytes: log and rows*"),),
+        "the events with their payloads and leaf hashes and the rows of the views, packed, without an index",
+        DATABASE_BYTES,
+    ),
     ("replay", "replay of * events"): Limit(
         (("replay", "of it: reading and decoding*"), ("replay", "of it: SQLite copying*")),
-        "the events read and decoded, and SQLite copying the rows of the views, without what is between",
+        _FOLDED,
         ("replay", "bare executemany of *"),
+    ),
+    ("w5", "replay, * packages"): Limit(
+        (("w5", "of a replay: reading*, {} packages"), ("w5", "of a replay: SQLite*, {} packages")),
+        _FOLDED,
+        ("w5", "bare executemany of *, {} packages"),
     ),
     ("calls", "create, ingest 4 KiB, finalize"): Limit(
         (("calls", "three bare commits, two objects by two barriers each*"),),
         "a bare loop: three commits, and two objects, the file and the manifest, with two barriers each",
         ("calls", "three bare commits, one synced file"),
+    ),
+    ("calls", "create_package, * callers"): Limit(
+        (("calls", "processor time of a create_package among *"),),
+        "calls a second of one core that never waits for a commit: the interpreter runs one thread at a time",
+        ("calls", "create_package, one caller"),
     ),
 }
 

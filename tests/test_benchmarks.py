@@ -432,20 +432,55 @@ def test_the_bare_loops_end_as_ours_do(datasets: ModuleType, tmp_path: Path) -> 
     assert tree_digest(tmp_path / "copy") == tree_digest(tmp_path / "data")
     floors.bare_unlink(objects, tmp_path / "bare")
     assert not list((tmp_path / "bare").glob("*/*/*"))
-    findings = floors.floors(data, tmp_path, rounds=2, patience=0.0)
+    findings = floors.floors(data, data, tmp_path, rounds=2, patience=0.0)
     told = {
         (finding.what.partition(":")[0], finding.what.rpartition(", ")[2]): finding for finding in findings
     }
     assert told.keys() == {
         *(
             (work, who)
-            for work in ("push", "push again", "export", "gc")
+            for work in ("push", "push of a real tree of 40 files", "push again", "export", "gc")
             for who in (floors.OURS, floors.BARE)
         ),
         ("push", "bare loop with one level of folders"),
     }
     assert {len(finding.samples) for finding in findings} == {2}
     assert {who for (_, who), finding in told.items() if finding.ratio is None} == {floors.BARE}
+
+
+@pytest.mark.usefixtures("datasets")
+def test_what_expires_is_compared_in_calls_of_as_many_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (many,) = modules("many")
+    monkeypatch.setattr(many, "SIZES", (100, 300, 500))
+    monkeypatch.setattr(many, "TOGETHER", 1)
+    monkeypatch.setattr(many, "SERIES", 2)
+    monkeypatch.setattr(many, "LOOKUPS", 30)
+    told = {finding.what: finding for finding in many.w5(tmp_path, limit=500)}
+    for work in ("sweep", "gc"):
+        few, first, second = (
+            told[f"{work} of 1%, 1 at a time, {size} packages, {count} expired"]
+            for size, count in ((100, 1), (300, 2), (500, 2))
+        )
+        assert [len(each.samples) for each in (few, first, second)] == [1, 2, 2]
+        assert (few.ratio, first.most, second.most) == (None, None, many.targets.PROPORTIONAL)
+        assert len(told[f"{work} of all others, 500 packages, 495 expired"].samples) == 1
+
+
+def test_the_least_that_a_database_takes_has_every_row_and_no_index(
+    datasets: ModuleType, tmp_path: Path
+) -> None:
+    (library,) = modules("library")
+    data = datasets.SmallFiles(tmp_path / "data", count=200, directories=4)
+    data.build()
+    (tmp_path / "place").mkdir()
+    told = {finding.what: finding.value for finding in library.replay(data, tmp_path / "place", rounds=1)}
+    events, indexed = told["of a file's bytes: events"], told["database for each of 200 files"]
+    assert events < told["of a file's bytes: log and rows of the views alone, packed"] < indexed
+    parts = dict(library.bytes_of_tables(tmp_path / "place" / "least.db"))
+    assert {"events", "artifact_files", "storage_locations"} < parts.keys()
+    assert "files_by_sha256" not in parts
 
 
 def test_each_side_of_a_floor_goes_first_in_turn(datasets: ModuleType, tmp_path: Path) -> None:

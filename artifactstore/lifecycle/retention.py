@@ -303,10 +303,11 @@ def eligible(connection: Connection, *, after: int = 0, limit: int = -1) -> list
     Args:
         after: key of the last package seen.
     """
+    # Of `r`, else SQLite walks through all packages in their order.
     rows = fetch(
         connection,
-        f"SELECT {_STATE} WHERE r.eligible_at IS NOT NULL AND r.collected_at IS NULL AND p.sequence > ?"
-        " ORDER BY p.sequence LIMIT ?",
+        f"SELECT {_STATE} WHERE r.eligible_at IS NOT NULL AND r.collected_at IS NULL"
+        " AND r.package_sequence > ? ORDER BY r.package_sequence LIMIT ?",
         (after, limit),
     )
     return [_state(row) for row in rows]

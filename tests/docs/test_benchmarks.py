@@ -124,6 +124,46 @@ def test_a_missed_target_stands_beside_the_floor_of_the_same_run(page: Any) -> N
     assert "| at most 1 |" in page.set_table("w1", [missed])
 
 
+def test_the_floor_of_a_target_is_told_in_its_own_measure(page: Any) -> None:
+    def told(benchmark: str, what: str, value: float, unit: str, **bound: float) -> dict[str, Any]:
+        bare = {"most": None, "least": None, "ratio": None, "foreign": 0.0, "ratios": []}
+        return bare | {"benchmark": benchmark, "what": what, "value": value, "unit": unit} | bound
+
+    rows = page.judged(
+        [line(page, set="w3", work="push"), line(page, set="w1", work="verify")],
+        [
+            told("floor", "push: stage, sync, bare loop", 150.0, "ms"),
+            told("floor", "push of a real tree of 9 files: stage, sync, bare loop", 300.0, "ms"),
+            told("verify", "reading and hashing 9,001 objects, 60 MiB", 0.6, "s"),
+            told("verify", "reading and hashing 2 objects, 1024 MiB", 6.0, "s"),
+            told("replay", "database for each of 9 files", 900.0, "B", ratio=1.5, most=1.0),
+            told("replay", "of a file's bytes: log and rows of the views alone, packed", 540.0, "B"),
+            told("calls", "create_package, one caller", 1000.0, "calls/s"),
+            told("calls", "create_package, 16 callers", 2000.0, "calls/s", ratio=2.0, least=3.0),
+            told("calls", "processor time of a create_package among 16 callers", 400.0, "us"),
+            *(
+                told("w5", what.format(size), value, unit, **bound)
+                for size, factor in (("10", 1.0), ("200", 2.0))
+                for what, value, unit, bound in (
+                    ("replay, {} packages", 100.0, "events/s", {"ratio": 0.1, "least": 0.28}),
+                    ("bare executemany of as many events, {} packages", 1000.0 * factor, "rows/s", {}),
+                    ("of a replay: reading and decoding, {} packages", 1000.0, "events/s", {}),
+                    ("of a replay: SQLite copying the rows, {} packages", 1000.0, "events/s", {}),
+                )
+            ),
+        ],
+    )
+    floors = {row.work: row.limit for row in rows if row.limit}
+    assert floors == {
+        "w3 push": "0.20",
+        "w1 verify": "0.40",
+        "database for each of 9 files": "0.90",
+        "create_package, 16 callers": "2.50",
+        "replay, 10 packages": "0.50",
+        "replay, 200 packages": "0.25",
+    }
+
+
 def test_what_others_disturbed_is_no_number(page: Any) -> None:
     disturbed = line(page, syncs={"fsync": 3}, floor=0)
     summary = disturbed["summary"]
