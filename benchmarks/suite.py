@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LIFE = ("push", "verify", "export", "delete")
 PUSH_AGAIN = ("unchanged", "changed")
+DELETING = ("delete",)
 WORKS = {"w1": LIFE, "w2": LIFE, "w3": LIFE, "w4": PUSH_AGAIN}
 SPACE_FACTOR = 3  # a session writes a repository, an export and caches: about three times its source
 RETIRED_LIMIT = 24 * 1024**3  # bytes of finished sessions kept, since deleting them disturbs the disk
@@ -161,22 +162,32 @@ class Suite:
         """
         self.enter(OURS)
         present = [peer for peer in peers if self.enter(peer)]
-        for peer in (OURS, *present):
-            self.trace(peer)
-        for number in range(1, rounds + 1):
-            for peer in present:
-                works = [
-                    work
-                    for (work, name), line in self.lines.items()
-                    if name == peer.name and not line.failure
-                ]
-                ours = self.measure(OURS, works)
-                theirs = self.measure(peer, works)
-                for work in theirs.keys() & ours.keys():
-                    self.lines[work, peer.name].pairs.append((ours[work], theirs[work]))
-                print(f"{self.name} round {number}/{rounds}: {peer.name}", file=sys.stderr, flush=True)
-                after_each(self.sorted_lines())
+        for phase in self.phases():
+            for peer in (OURS, *present):
+                self.trace(peer, self.open_works(peer, phase))
+            for number in range(1, rounds + 1):
+                for peer in present:
+                    works = self.open_works(peer, phase)
+                    if not works:
+                        continue
+                    ours = self.measure(OURS, works)
+                    theirs = self.measure(peer, works)
+                    for work in theirs.keys() & ours.keys():
+                        self.lines[work, peer.name].pairs.append((ours[work], theirs[work]))
+                    said = f"{', '.join(works)} of {peer.name}"
+                    print(f"{self.name} round {number}/{rounds}: {said}", file=sys.stderr, flush=True)
+                    after_each(self.sorted_lines())
         return self.sorted_lines()
+
+    def phases(self) -> list[list[str]]:
+        """The works, those that delete last: for minutes after it the disk makes new files more slowly."""
+        kept = [work for work in self.works if work not in DELETING]
+        return [phase for phase in (kept, [work for work in self.works if work in DELETING]) if phase]
+
+    def open_works(self, peer: Peer, works: Sequence[str]) -> list[str]:
+        """Those of some works that a peer has, and has not failed at."""
+        lines = ((work, self.lines.get((work, peer.name))) for work in works)
+        return [work for work, line in lines if line and not line.failure]
 
     def sorted_lines(self) -> list[Line]:
         """The lines by work."""
@@ -260,9 +271,10 @@ class Suite:
             self.dataset.change()
         return list(session.work(done))
 
-    def trace(self, peer: Peer) -> None:
+    def trace(self, peer: Peer, works: Sequence[str]) -> None:
         """Count what each work does to make its bytes durable, untimed; nothing where nobody may trace."""
-        works = [work for (work, name), line in self.lines.items() if name == peer.name and not line.failure]
+        if not works:
+            return
         session = Session(peer, self.new_place(), self.dataset.root, self.name)
         try:
             self.dataset.reset()
