@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PointT = TypeVar("PointT")
 KEY = "drill"
 REMARK = "drill-remark"
-SOAK_SECONDS = 20, 1800  # without and with --full
+SOAK_SECONDS = 60, 1800  # without and with --full
 SEED = 20_261_125
 
 
@@ -70,7 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail if a drill was not run that docs/reliability.md names",
     )
-    group.addoption("--soak-seconds", type=float, help="how long the soak goes on (20, or 1800 with --full)")
+    group.addoption("--soak-seconds", type=float, help="how long the soak goes on (60, or 1800 with --full)")
     group.addoption("--times", type=int, default=1, help="so many times the points of a sample")
     group.addoption("--drill-seed", type=int, default=SEED, help="chooses the sample (%(default)s)")
 

@@ -17,8 +17,6 @@ from artifactstore import Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from crash.report import Drill
-
     from lifecycle.harness import Life
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -108,25 +106,15 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
 
 
-def grown(root: Path, packages: int) -> dict[str, tuple[float, float]]:
-    """Calls that cost more in a store of so many packages than in a small one."""
-    small, large = (root / name for name in ("small", "large"))
+@pytest.mark.usefixtures("suite")
+@pytest.mark.parametrize("packages", [4_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_no_call_costs_more_in_a_large_store(packages: int, tmp_path: Path) -> None:
+    small, large = (tmp_path / name for name in ("small", "large"))
     small.mkdir()
     large.mkdir()
     before, after = measured(small, 1_000), measured(large, packages)
-    return {name: (before[name], after[name]) for name in before if after[name] > MARGIN * before[name]}
-
-
-@pytest.mark.usefixtures("suite")
-def test_no_call_costs_more_in_a_large_store(tmp_path: Path) -> None:
-    assert grown(tmp_path, 4_000) == {}
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("suite")
-def test_no_call_costs_more_in_a_very_large_store(tmp_path: Path, drill: Drill) -> None:
-    # A scan would show at any of these sizes; a store that nobody fills in a moment is for full runs.
-    assert grown(tmp_path, 100_000 if drill.full else 10_000) == {}
+    grown = {name: (before[name], after[name]) for name in before if after[name] > MARGIN * before[name]}
+    assert grown == {}
 
 
 def test_a_sweep_does_not_read_the_files_of_packages_that_are_filled_marked_or_held(life: Life) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SAMPLE = [
     "tests/crash/test_calls.py",
     "tests/format/test_layout.py",
-    "tests/cli/test_schema_commands.py",
+    "tests/cli/test_exporting.py",
     "tests/interop/test_filesystem.py",
     "tests/test_settings.py",
 ]
