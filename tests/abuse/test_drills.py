@@ -73,8 +73,8 @@ def test_a_file_of_more_than_four_gib(space: Path, drill: Drill) -> None:
             verify(space / "out")
 
 
-def test_a_very_deep_directory(space: Path) -> None:
-    depth = 2000
+def test_a_very_deep_directory(space: Path, drill: Drill) -> None:
+    depth = 2000 if drill.full else 1200  # deeper than Python may recurse; each level opens all above it
     tree = space / "tree"
     tree.mkdir()
     here = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""What the drills of power loss share."""
+"""What the drills share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from crash import points
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - each test makes a folder of its own there
+
+
+@pytest.fixture(scope="session")
+def campaign() -> Iterator[points.Campaign]:
+    """One for all drills: each row is set up once, and its points are found once."""
+    with points.campaign() as running:
+        yield running
 
 
 @pytest.fixture

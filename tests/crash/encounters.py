@@ -85,7 +85,8 @@ def drilled(
         two_turns: schedules with two turns in a full run.
         more_turns: and with more than two.
     """
-    alone = [pool.submit(attempt, pair.name, Schedule(first, ()), prepared).result() for first in (0, 1)]
+    in_turn = [Schedule(first, ()) for first in (0, 1)]
+    alone = list(pool.map(partial(attempt, pair.name, prepared=prepared), in_turn))
     troubles = [outcome.trouble for outcome in alone if outcome.trouble]
     assert not troubles, "\n\n".join(troubles)
     one, other = (max(len(outcome.steps[number]) for outcome in alone) for number in (0, 1))

@@ -102,10 +102,13 @@ class Campaign:
     def __init__(self, folder: Path, workers: ProcessPoolExecutor) -> None:
         self._folder = folder
         self._workers = workers
+        self._found: dict[str, list[Point]] = {}
 
     def points(self, row: ChangingCall) -> list[Point]:
         """All points of a row, for each way of making batches durable that differs."""
-        return self._workers.submit(_points, self._place(row), row.name).result()
+        if row.name not in self._found:
+            self._found[row.name] = self._workers.submit(_points, self._place(row), row.name).result()
+        return self._found[row.name]
 
     def verdicts(self, points: Sequence[Any], strike: Callable[[Place, Any], Verdict]) -> list[Verdict]:
         """Let a fault strike at each of the points.
@@ -204,9 +207,11 @@ def _points(place: Place, row: str) -> list[Point]:
 
 
 def _struck(strike: Callable[[Place, Any], Verdict], place: Place, point: Any) -> Verdict:
+    tries = 1
     if isinstance(point, Point):
         _warm_up(place, point.row, point.way)
-    for _ in range(_TRIES):
+        tries = _TRIES
+    for _ in range(tries):
         with _copied(place) as copy:
             try:
                 verdict = strike(copy, point)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from artifactstore import ArtifactStoreError
-from crash import points
 from crash.calls import CALLS, ROWS
 from crash.changing_call import ChangingCall, check
 from crash.points import Campaign, Point, Verdict, done, judge
@@ -146,12 +145,6 @@ def _syncs_of_the_promise(found: Sequence[Point]) -> Iterator[Point]:
         is_sync = point.call in {"fdatasync", "fsync", "syncfs"} and not of_folder
         if is_sync and point.number < said[point.way] and not ROWS[point.row].creates:
             yield point
-
-
-@pytest.fixture(scope="module")
-def campaign() -> Iterator[Campaign]:
-    with points.campaign() as running:
-        yield running
 
 
 @pytest.mark.parametrize("row", CALLS, ids=lambda row: row.name)

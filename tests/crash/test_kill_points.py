@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from crash import points
 from crash.calls import ROWS
 from crash.changing_call import ChangingCall, check
 from crash.points import Campaign, Point, Verdict, done, judge
@@ -17,18 +16,10 @@ from crash.tidiness import assert_tidy
 from crash.tracing import requires_tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from crash.place import Place
     from crash.report import Drill
 
 pytestmark = [pytest.mark.slow, requires_tracing]
-
-
-@pytest.fixture(scope="module")
-def campaign() -> Iterator[Campaign]:
-    with points.campaign() as running:
-        yield running
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.name)

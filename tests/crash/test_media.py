@@ -11,7 +11,6 @@ import pytest
 from store.harness import unprivileged
 
 from artifactstore import AccessError, ArtifactStoreError
-from crash import points
 from crash.calls import CALLS, ROWS
 from crash.changing_call import KEPT, ChangingCall, MendingCall, MigrationCall, check, is_left_over
 from crash.disks import MIB, PAGE, fill, mounted, remount
@@ -48,12 +47,6 @@ FORBIDDEN: tuple[tuple[str, int], ...] = (
     ("tree/a", 0o000),
     ("tree/a/new.json", 0o000),
 )
-
-
-@pytest.fixture(scope="module")
-def campaign() -> Iterator[Campaign]:
-    with points.campaign() as running:
-        yield running
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from crash.tidiness import assert_tidy
 from crash.tracing import end_faults, requires_tracing, trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from crash.place import Place
     from crash.report import Drill
@@ -70,12 +70,6 @@ COMMANDS: dict[str, tuple[str, Callable[[Place], list[str]]]] = {
     "copy": ("copy", lambda _place: ["storage", "copy", "--from", "local", "--to", SECOND]),
     "replay": ("replay", lambda _place: ["replay"]),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def campaign() -> Iterator[Campaign]:
-    with points.campaign() as running:
-        yield running
 
 
 @dataclass(frozen=True, slots=True)

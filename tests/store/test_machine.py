@@ -262,4 +262,4 @@ def test_the_store_and_a_dictionary_agree() -> None:
 
 @pytest.mark.slow
 def test_the_store_and_a_dictionary_agree_for_minutes(request: pytest.FixtureRequest) -> None:
-    run(300 if request.config.getoption("--full") else 40, 50)
+    run(300 if request.config.getoption("--full") else 20, 50)
