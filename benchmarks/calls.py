@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STARTS = 10  # commands of a round
 SERIES = 100  # small calls of a round
 CALLERS = 16
+NEEDED = ("typer", "apsw", "cbor2")  # packages that a command which reads the log cannot be without
 FILE_SIZE = 4096  # bytes
 SAID = {"name": "n", "producer": "p", "subject": "s", "retention_class": "raw-evidence", "actor": "bench"}
 
@@ -48,6 +49,7 @@ def start(root: Path, package: str, *, rounds: int) -> list[Finding]:
     script = os.path.join(os.path.dirname(sys.executable), "artifactstore")
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
+        "packages": [sys.executable, "-c", f"import {', '.join(NEEDED)}"],
         "version": [script, "version"],
         "show": [script, "show", package],
     }
@@ -59,10 +61,11 @@ def start(root: Path, package: str, *, rounds: int) -> list[Finding]:
                     lambda: subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)  # noqa: B023
                 )
             )
-    nothing, version, show = ([seconds * 1000 for seconds in each] for each in samples.values())
+    nothing, packages, version, show = ([seconds * 1000 for seconds in each] for each in samples.values())
     wanted = targets.SHOW_SECONDS * 1000
     return [
         found("calls", "start of `python -c pass`", nothing, "ms"),
+        found("calls", f"start of a Python that imports {', '.join(NEEDED)}", packages, "ms"),
         found("calls", "`artifactstore version`", version, "ms", ratios=beside(version, nothing),
               most=targets.START),
         found("calls", f"`show`, beside {wanted:.0f} ms", show, "ms",

@@ -153,7 +153,7 @@ def starred(pattern: str, what: str) -> str:
 
 
 def looked_up(
-    wanted: tuple[str, str] | int | None, costs: dict[tuple[str, str], float], number: str
+    wanted: tuple[str, str] | float | None, costs: dict[tuple[str, str], float], number: str
 ) -> float | None:
     """The first that is called so; what is a number already stays."""
     if not isinstance(wanted, tuple):

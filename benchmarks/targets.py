@@ -117,12 +117,12 @@ class Limit:
         parts: whose costs are added up: set and work with a peer, or a benchmark with a finding of it; in the
             name of one, `{}` is what the `*` of the target stands for.
         words: what they are.
-        beside: the finding that the target compares with, or a number of bytes; a line has its peer.
+        beside: the finding that the target compares with, or a number of its unit; a line has its peer.
     """
 
     parts: tuple[tuple[str, str], ...]
     words: str
-    beside: tuple[str, str] | int | None = None
+    beside: tuple[str, str] | float | None = None
 
 
 _STAT = Limit((("floor", "push again: *, bare loop"),), "a bare loop: stat of each file and each object")
@@ -163,6 +163,11 @@ LIMITS: Mapping[tuple[str, str], Limit] = {
         (("w5", "of a replay: reading*, {} packages"), ("w5", "of a replay: SQLite*, {} packages")),
         _FOLDED,
         ("w5", "bare executemany of *, {} packages"),
+    ),
+    ("calls", "`show`, beside * ms"): Limit(
+        (("calls", "start of a Python that imports *"),),
+        "a Python that imports the packages which read arguments, SQLite and CBOR, and ends",
+        SHOW_SECONDS,
     ),
     ("calls", "create, ingest 4 KiB, finalize"): Limit(
         (("calls", "three bare commits, two objects by two barriers each*"),),
