@@ -50,6 +50,7 @@ def test_each_target_has_a_row_and_each_missed_one_a_limit(page: Any) -> None:
     text = page.PAGE.read_text(encoding="utf-8")
     rows = [row.split(" | ") for row in part(text, "targets")[2:]]
     assert all(row[4] for row in rows if row[5].startswith("MISSED"))
+    assert [row for row in rows if not row[5].startswith(("met", "MISSED", "first size slow"))] == []
     limits = " ".join(row.split(" | ")[0] for row in part(text, "limits"))
     assert [row[0] for row in rows if row[5].startswith("MISSED") and row[0].strip("| ") not in limits] == []
     nothing = page.targets_table(page.judged([], []))
