@@ -38,6 +38,7 @@ _SYNC_EACH_BASE = 1.0
 _SYNC_EACH_FILE = 0.2
 _SYNCFS_MIB = 1.6  # of pages not written yet, by anybody
 _THREADS = 16
+_IN_A_ROW = 8  # names below which threads cost more than they gain
 
 
 class FileSystem:
@@ -81,9 +82,10 @@ def side_by_side(act: Callable[[str], None], names: Iterable[str]) -> None:
     """Do the same to many files or folders at once: the disk's journal takes what comes together as one.
 
     Measured beside other work on the disk: removing 3,000 objects so takes 0.3 of the time that a row takes.
+    A few are done in a row: for the four folders of one object, threads took four times as long.
     """
     wanted = list(names)
-    if len(wanted) <= 2:
+    if len(wanted) <= _IN_A_ROW:
         for name in wanted:
             act(name)
         return
