@@ -16,7 +16,7 @@ from artifactstore.lifecycle.projection import STORED, Lifecycle
 from artifactstore.schema import DOTTED_KEY_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from artifactstore.codec import Value
     from artifactstore.connection import Connection
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _BATCH = 5000  # events folded into one set of statements
 _ROWS = 1000  # of a view, encoded at once
+# Columns of a new package, and of its retention, that later events fill.
+_STATUS, _SEAL, _FILE_COUNT, _TOTAL_SIZE = 5, slice(10, 16), 16, 17
+_EXPIRES_AT = 3
 
 
 def apply(connection: Connection, batch: Iterable[Event]) -> None:
@@ -44,13 +47,14 @@ class _Fold:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sequences: dict[bytes, int] = {}
-        self._packages: list[tuple[object, ...]] = []
+        # Rows that these events make, by the sequence of the package: later ones of them change it here.
+        self._packages: dict[int, list[Any]] = {}
         self._metadata: list[tuple[str, str, int]] = []
         self._files: list[tuple[object, ...]] = []
         self._locations: list[tuple[bytes, str, int, int, int]] = []
         self._totals: dict[int, tuple[int, int]] = {}
         self._finalized: list[tuple[object, ...]] = []
-        self._retention: list[tuple[object, ...]] = []
+        self._retention: dict[int, list[Any]] = {}
         self._expiries: list[tuple[object, ...]] = []
         self._classes: list[tuple[object, ...]] = []
         self._schemas: list[tuple[object, ...]] = []
@@ -106,7 +110,7 @@ class _Fold:
                 payload["version"],
                 event.sequence,
                 payload["digest"],
-                codec.encode(payload["body"]),
+                codec.encode_part(payload["body"]),
                 event.recorded_at,
                 event.actor,
             )
@@ -116,21 +120,24 @@ class _Fold:
         payload: Mapping[str, Any] = event.payload
         package_id = _package_id(event)
         self._sequences[package_id] = event.sequence
-        self._packages.append(
-            (
-                event.sequence,
-                package_id,
-                payload["name"],
-                payload["producer"],
-                payload["subject"],
-                model.OPEN,
-                codec.encode(payload["metadata"]),
-                payload["metadata_schema"],
-                payload["created_at"],
-                event.actor,
-            )
-        )
-        self._retention.append((event.sequence, payload["retention_class"], payload["retention_seconds"]))
+        self._packages[event.sequence] = [
+            event.sequence,
+            package_id,
+            payload["name"],
+            payload["producer"],
+            payload["subject"],
+            model.OPEN,
+            codec.encode_part(payload["metadata"]),
+            payload["metadata_schema"],
+            payload["created_at"],
+            event.actor,
+            *[None] * 6,
+            0,
+            0,
+        ]
+        self._retention[event.sequence] = [
+            event.sequence, payload["retention_class"], payload["retention_seconds"], None
+        ]  # fmt: skip
         self._history.append((event.sequence, event.sequence))
         flattened = flatten_metadata(payload["metadata"])
         self._metadata.extend((key, value, event.sequence) for key, value in flattened)
@@ -152,29 +159,36 @@ class _Fold:
             )
         )
         self._locations.append((blake3, payload["backend_id"], sequence, package, size))
-        count, total = self._totals.get(package, (0, 0))
-        self._totals[package] = (count + 1, total + size)
+        row = self._packages.get(package)
+        if row is not None:
+            row[_FILE_COUNT] += 1
+            row[_TOTAL_SIZE] += size
+        else:
+            count, total = self._totals.get(package, (0, 0))
+            self._totals[package] = (count + 1, total + size)
 
     def _package_finalized(self, event: Event) -> None:
         payload: Mapping[str, Any] = event.payload
         package = self._package_sequence(event)
         size = payload["manifest_size"]
-        self._finalized.append(
-            (
-                model.FINALIZED,
-                event.recorded_at,
-                event.actor,
-                payload["manifest_blake3"],
-                payload["manifest_sha256"],
-                size,
-                payload["content_digest"],
-                package,
-            )
+        seal = (
+            event.recorded_at,
+            event.actor,
+            payload["manifest_blake3"],
+            payload["manifest_sha256"],
+            size,
+            payload["content_digest"],
         )
         self._locations.append(
             (payload["manifest_blake3"], payload["backend_id"], event.sequence, package, size)
         )
-        self._expiries.append((payload["expires_at"], package))
+        if package in self._packages:
+            row = self._packages[package]
+            row[_STATUS], row[_SEAL] = model.FINALIZED, seal
+            self._retention[package][_EXPIRES_AT] = payload["expires_at"]
+        else:
+            self._finalized.append((model.FINALIZED, *seal, package))
+            self._expiries.append((payload["expires_at"], package))
         self._history.append((package, event.sequence))
 
     def _package_sequence(self, event: Event) -> int:
@@ -203,20 +217,19 @@ class _Fold:
         # What the lifecycle has gathered came before all of these.
         self._lifecycle.write()
 
-        def many(sql: str, rows: Collection[tuple[object, ...]]) -> None:
+        def many(sql: str, rows: Collection[Sequence[object]]) -> None:
             # A rare event writes what came before it: mostly nothing.
             if rows:
                 self._connection.executemany(sql, rows)
 
         many("INSERT INTO retention_classes VALUES (?, ?)", self._classes)
         many(
-            "INSERT INTO artifact_packages VALUES"
-            " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0)",
-            self._packages,
+            "INSERT INTO artifact_packages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            self._packages.values(),
         )
         many(
-            "INSERT INTO retention_state VALUES (?, ?, ?, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL)",
-            self._retention,
+            "INSERT INTO retention_state VALUES (?, ?, ?, ?, 0, NULL, NULL, NULL, NULL, NULL, NULL)",
+            self._retention.values(),
         )
         many("INSERT INTO retention_history VALUES (?, ?)", self._history)
         many("INSERT OR IGNORE INTO package_metadata VALUES (?, ?, ?)", self._metadata)
