@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from artifactstore.events import Idempotency
     from artifactstore.ingest import Entry, EntryList, OnProgress
     from artifactstore.known_files import KnownFile
-    from artifactstore.model import File, Package
+    from artifactstore.model import File, Package, RetentionState
     from artifactstore.objects.backend import Backend, Batch
     from artifactstore.results import IngestResult
     from artifactstore.scan import Scan, Selection
@@ -335,13 +335,13 @@ class IngestCalls(StoreCalls):
         Args:
             sent: those of their objects that were written for it.
         """
-        backend_id = backend.backend_id
-        package = self._record_work(transaction, sequence)
-        transaction.record(packages.ingested(package.package_id, entries, count, backend_id, idempotency))
+        state = self._record_work(transaction, sequence)
+        transaction.record(
+            packages.ingested(state.package_id, entries, count, backend.backend_id, idempotency)
+        )
         self._record_mended(transaction, backend, entries)
-        held = retention.state_of(transaction.connection, sequence).hold_count
         # What was written is not locked yet, and others may have needed it all the time.
-        objects = (entry[3] for entry in entries) if held else sent
+        objects = (entry[3] for entry in entries) if state.hold_count else sent
         object_locks.follow(transaction.connection, backend, objects)
 
     def _record_mended(self, transaction: Transaction, backend: Backend, entries: Iterable[Entry]) -> None:
@@ -370,13 +370,13 @@ class IngestCalls(StoreCalls):
                 self._record_mended(transaction, backend, (entry for entry in entries if entry[3] in named))
                 object_locks.follow(transaction.connection, backend, batch.sent)
 
-    def _record_work(self, transaction: Transaction, sequence: int) -> Package:
+    def _record_work(self, transaction: Transaction, sequence: int) -> RetentionState:
         """Somebody works on an open package: it is not abandoned."""
-        package = package_queries.package(transaction.connection, sequence)
-        if retention.state_of(transaction.connection, sequence).eligible_at is not None:
-            key = uuid.UUID(package.package_id).bytes
+        state = retention.state_of(transaction.connection, sequence)
+        if state.eligible_at is not None:
+            key = uuid.UUID(state.package_id).bytes
             transaction.record([events.eligibility_withdrawn(key, reason="in use again")])
-        return package
+        return state
 
 
 def _admit(

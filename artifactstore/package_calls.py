@@ -146,7 +146,7 @@ class PackageCalls(IngestCalls):
                 if now.file_count == found.file_count and not gone:
                     object_locks.retain(backend, unlocked, locked_until)
                     self._record_finalized(
-                        transaction, backend, found, staged, encoder.content_digest, idempotency
+                        transaction, backend, sequence, found, staged, encoder.content_digest, idempotency
                     )
                     self._lock_late(transaction.connection, sequence, locked_until)
                     return Digest("blake3", staged.digests.blake3)
@@ -251,7 +251,9 @@ class PackageCalls(IngestCalls):
                     sequence = self._record_created(transaction, details, package_id, created_at, None)
                     self._record_files(transaction, backend, sequence, entries, entries.count, None, sent)
                     package = package_queries.package(transaction.connection, sequence)
-                    self._record_finalized(transaction, backend, package, staged, content_digest, idempotency)
+                    self._record_finalized(
+                        transaction, backend, sequence, package, staged, content_digest, idempotency
+                    )
                     self._lock_late(transaction.connection, sequence, locked_until)
                     package = package_queries.package(transaction.connection, sequence)
                     if linkage is not None:
@@ -300,17 +302,19 @@ class PackageCalls(IngestCalls):
         self,
         transaction: Transaction,
         backend: Backend,
+        sequence: int,
         package: Package,
         manifest: Staged,
         content_digest: bytes,
         idempotency: Idempotency | None,
     ) -> None:
-        backend_id = backend.backend_id
-        self._record_work(
-            transaction, package_queries.package_sequence(transaction.connection, package.package_id)
-        )
+        self._record_work(transaction, sequence)
         transaction.record(
-            [packages.finalized(transaction, package, manifest, content_digest, backend_id, idempotency)]
+            [
+                packages.finalized(
+                    transaction, package, manifest, content_digest, backend.backend_id, idempotency
+                )
+            ]
         )
 
     def _lock_early(
