@@ -42,6 +42,7 @@ def fill(
     files: int = 1,
     objects: bool = True,
     together: int = TOGETHER,
+    few: int = FEW,
 ) -> float:
     """Finalized packages number `first` to `end`, with their manifests.
 
@@ -49,17 +50,18 @@ def fill(
         files: of each package.
         together: packages of one transaction.
         objects: whether their bytes are stored too; without, the database is as it would be with them.
+        few: one package in so many expires after a day.
     Returns: seconds.
     """
     seconds = 0.0
     for begin in range(first, end, together):
         numbers = range(begin, min(begin + together, end))
-        seconds += seconds_of(lambda: _fill(store, clock, numbers, files, objects))  # noqa: B023
+        seconds += seconds_of(lambda: _fill(store, clock, numbers, files, objects, few))  # noqa: B023
         print(f"filling: {numbers.stop:,} packages", file=sys.stderr, flush=True)
     return seconds
 
 
-def _fill(store: Store, clock: Calendar, numbers: range, files: int, objects: bool) -> None:
+def _fill(store: Store, clock: Calendar, numbers: range, files: int, objects: bool, few: int) -> None:
     from artifactstore.moment import Uuid7Source
 
     new_id = Uuid7Source(clock)
@@ -67,26 +69,26 @@ def _fill(store: Store, clock: Calendar, numbers: range, files: int, objects: bo
     if objects:
         with store._backends.default.batch() as batch:
             for number in numbers:
-                for data in _package(store, new_id(), clock(), number, files, drafts):
+                for data in _package(store, new_id(), clock(), number, files, few, drafts):
                     batch.stage_bytes(data)
             batch.publish()
     else:
         for number in numbers:
-            for _ in _package(store, new_id(), clock(), number, files, drafts):
+            for _ in _package(store, new_id(), clock(), number, files, few, drafts):
                 pass
     with store._transaction("bench") as transaction:
         transaction.record(drafts)
 
 
 def _package(
-    store: Store, key: uuid.UUID, now: int, number: int, files: int, drafts: list[Draft]
+    store: Store, key: uuid.UUID, now: int, number: int, files: int, few: int, drafts: list[Draft]
 ) -> Iterator[bytes]:
     """The objects of a package; its events are added to the drafts."""
     from artifactstore import events
     from artifactstore.digest import digest_pair
     from artifactstore.manifest import ManifestEncoder, ManifestFile, ManifestPackage
 
-    early = number % FEW == 0
+    early = number % few == 0
     labels = {
         "name": f"package-{number:07}",
         "producer": f"producer-{number % PRODUCERS}",

@@ -94,9 +94,7 @@ def inside_rows(
         if item["foreign"] > NOISY:
             rows.append(Row(*told, "", DISTURBED))
             continue
-        said = verdict(
-            item["ratio"], item.get("ratios"), most=wanted.most, least=wanted.least, flat=wanted.flat
-        )
+        said = verdict(item["ratio"], item.get("ratios"), most=wanted.most, least=wanted.least)
         number = starred(wanted.what, item["what"])
         limit = limit_beside(key, None, costs, rate=wanted.least is not None, number=number)
         rows.append(Row(*told, spread(item["ratio"], item.get("ratios")), said, limit))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import random
 import statistics
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks import targets
 from benchmarks.filling import DAY, PRODUCERS, SUBJECTS, Calendar, fill
 from benchmarks.library import Finding, Log, beside, copy_views, decode, found, rebuild_views, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from artifactstore import Store
@@ -22,57 +24,47 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PAGE = 50  # packages a list call returns
 TOGETHER = 10  # packages that expire together where the sizes are compared
 LOOKUPS = 300  # calls of which the median counts
-SERIES = 5  # parts of them, whose medians show how far it can be trusted; so many samples at least
+SERIES = 5  # parts of them, each beside one of a store of the first size; as many batches of an append
 REPLAYS = 3  # of each size
+FSCKS = 3  # of each size
 WARM = 30  # calls before them that do not count
 SAID = {"name": "n", "producer": "p", "subject": "s", "retention_class": "raw-evidence", "actor": "bench"}
+T = TypeVar("T")
 
 
 class Findings(list[Finding]):
-    """Findings of a growing store; what should not depend on its size is told beside the first size."""
+    """Findings about a store of some size."""
 
-    def __init__(self) -> None:
-        self._first: dict[str, float] = {}
-
-    def add(self, what: str, size: int, value: float, unit: str) -> None:
-        """A number that may grow."""
-        self.append(Finding("w5", f"{what}, {size:,} packages", value, unit))
+    def add(self, what: str, size: int, samples: Sequence[float], unit: str) -> None:
+        """A number that may grow: the median of some."""
+        self.append(found("w5", f"{what}, {size:,} packages", samples, unit))
 
     def flat(
-        self, what: str, size: int, value: float | list[float], unit: str, *, rate: bool = False
+        self,
+        what: str,
+        size: int,
+        pairs: Iterable[tuple[float, float]],
+        unit: str,
+        *,
+        rate: bool = False,
+        most: float = targets.FLAT,
+        more: str = "",
     ) -> None:
-        """A number that should stay.
+        """A number that should stay: of two stores of the first size, their ratio shows what chance does.
 
         Args:
-            value: if it is several samples, their median counts.
+            pairs: of this store and of one of the first size, measured in turns.
             rate: more is better.
+            more: the end of its name.
         """
-        samples = value if isinstance(value, list) else [value]
-        known = what in self._first
-        first = self._first.setdefault(what, statistics.median(samples))
-        ratios = [first / sample if rate else sample / first for sample in samples]
-        most = targets.FLAT if known else None
-        self.append(found("w5", f"{what}, {size:,} packages", samples, unit, ratios=ratios, most=most))
-
-    def expired(self, what: str, size: int, samples: list[float], count: int) -> None:
-        """What deletion cost for each package that had expired: it should not depend on the others.
-
-        Args:
-            samples: seconds for each package; of a few, nothing is compared.
-        """
-        ratios: list[float] = []
-        most = None
-        if len(samples) >= SERIES:
-            most = targets.PROPORTIONAL if what in self._first else None
-            first = self._first.setdefault(what, statistics.median(samples))
-            ratios = [sample / first for sample in samples]
-        name = f"{what}, {size:,} packages, {count:,} expired"
-        each = [sample * 1e6 for sample in samples]
-        self.append(found("w5", name, each, "us each", ratios=ratios, most=most))
+        large, small = zip(*pairs, strict=True)
+        ratios = beside(small, large) if rate else beside(large, small)
+        bound = most if size > SIZES[0] else None
+        self.append(found("w5", f"{what}, {size:,} packages{more}", large, unit, ratios=ratios, most=bound))
 
 
 def w5(directory: Path, *, limit: int) -> list[Finding]:
-    """One store that grows, measured at each size; at the end everything in it expires."""
+    """One store that grows, at each size beside a fresh one of the first; at the end all of it expires."""
     from artifactstore import Store
 
     clock = Calendar()
@@ -80,38 +72,83 @@ def w5(directory: Path, *, limit: int) -> list[Finding]:
     filled = 0
     root = directory / "objects"
     sizes = [size for size in SIZES if size <= limit] or [limit]
+    first = sizes[0]
     with Store.open(directory / "warm.db", directory / "warm", clock=clock) as store:
-        fill(store, clock, 0, sizes[0])  # else the first size would pay for the start of this process
-    with Store.open(directory / "many.db", root, clock=clock) as store:
+        fill(store, clock, 0, first)  # else the first size would pay for the start of this process
+    with Store.open(directory / "many.db", root, clock=clock) as large:
         for size in sizes:
-            rate = (size - filled) / fill(store, clock, filled, size)
-            findings.flat("append in batches of 1,000", size, rate, "packages/s", rate=True)
+            turns = min(SERIES, (size - filled) // first)
+            fill(large, clock, filled, size - turns * first)
             filled = size
-            appends(store, findings, size)
-            look_ups(store, findings, size)
-            findings.flat("database", size, database_bytes(store) / size, "B/package")
-            findings += replays(store, directory, size)
-            findings.flat("fsck", size, seconds_of(store.fsck) / size * 1e6, "us each")
-            clock.now += 2 * DAY
-            expire(store, findings, f"1%, {TOGETHER} at a time", size, together=TOGETHER)
-        findings.append(orphans(store, root))
+            with contextlib.ExitStack() as opened:
+                names = [directory / f"fresh-{size}-{number}" for number in range(turns)]
+                stores = (Store.open(name.with_suffix(".db"), name, clock=clock) for name in names)
+                fresh = [opened.enter_context(store) for store in stores]
+                small = fresh[-1]
+                appends(large, fresh, clock, findings, size, first)
+                creations(large, small, findings, size)
+                compare_look_ups(large, small, findings, size, first)
+                bytes_each = database_bytes(large) / size, database_bytes(small) / first
+                findings.flat("database", size, [bytes_each], "B/package")
+                findings += replays(large, directory, size)
+                findings.flat("fsck", size, in_turns(fscks(large, size), fscks(small, first)), "us each")
+                clock.now += 2 * DAY
+                expire(large, small, findings, size)
+        findings.append(orphans(large, root))
         clock.now += 100 * DAY
-        expire(store, findings, "all others", filled)
+        ((count, *both),) = sweeps_and_gcs(large)
+    for name, each in zip(("sweep", "gc"), both, strict=True):
+        what = f"{name} of all others, {filled:,} packages, {count:,} expired"
+        findings.append(found("w5", what, [each], "us each"))
     return findings
 
 
-def appends(store: Store, findings: Findings, size: int) -> None:
+def in_turns(large: Iterator[T], small: Iterator[T]) -> Iterator[tuple[T, T]]:
+    """What both measure when they are asked, until one has no more; each goes first in turn."""
+    for number in itertools.count():
+        if number % 2:
+            other, own = next(small, None), next(large, None)
+        else:
+            own, other = next(large, None), next(small, None)
+        if own is None or other is None:
+            return
+        yield own, other
+
+
+def appends(
+    large: Store, fresh: list[Store], clock: Calendar, findings: Findings, size: int, first: int
+) -> None:
+    """The last batches of a size, and for each of them one into a fresh store, which fills it."""
+    numbers = range(size - len(fresh) * first, size, first)
+    large_rates = (first / fill(large, clock, number, number + first) for number in numbers)
+    # Everything in a fresh one expires, so that each sweep beside the large store finds something.
+    fresh_rates = (first / fill(store, clock, 0, first, few=1) for store in fresh)
+    pairs = in_turns(large_rates, fresh_rates)
+    findings.flat("append in batches of 1,000", size, pairs, "packages/s", rate=True)
+
+
+def creations(large: Store, small: Store, findings: Findings, size: int) -> None:
     """Durable commits of one event each."""
-    seconds = p50([partial(store.create_package, **SAID)] * LOOKUPS)
-    findings.flat("create_package, durable", size, [1 / each for each in seconds], "commits/s", rate=True)
+    both = (p50([partial(store.create_package, **SAID)] * LOOKUPS) for store in (large, small))
+    pairs = [(1e6 / own, 1e6 / other) for own, other in in_turns(*both)]
+    findings.flat("create_package, durable", size, pairs, "commits/s", rate=True)
 
 
-def p50(calls: Sequence[Callable[[], object]]) -> list[float]:
-    """Median seconds of each part of some calls, after a few that do not count."""
+def p50(calls: Sequence[Callable[[], object]]) -> Iterator[float]:
+    """Median microseconds of each part of some calls, after a few that do not count.
+
+    Each part runs without a pause, so that a store meets its own caches, not those of another one.
+    """
     for call in calls[:WARM]:
         call()
-    seconds = [seconds_of(call) for call in calls]
-    return [statistics.median(seconds[number::SERIES]) for number in range(SERIES)]
+    for number in range(SERIES):
+        yield statistics.median(seconds_of(call) for call in calls[number::SERIES]) * 1e6
+
+
+def fscks(store: Store, packages: int) -> Iterator[float]:
+    """Microseconds for each package."""
+    for _ in range(FSCKS):
+        yield seconds_of(store.fsck) / packages * 1e6
 
 
 def replays(store: Store, directory: Path, size: int) -> list[Finding]:
@@ -135,14 +172,21 @@ def replays(store: Store, directory: Path, size: int) -> list[Finding]:
     ]
 
 
-def look_ups(store: Store, findings: Findings, size: int) -> None:
+def compare_look_ups(large: Store, small: Store, findings: Findings, size: int, first: int) -> None:
+    """The calls that people wait for."""
+    beside_them = look_ups(small, first)
+    for what, calls in look_ups(large, size).items():
+        findings.flat(what, size, in_turns(p50(calls), p50(beside_them[what])), "us p50")
+
+
+def look_ups(store: Store, size: int) -> dict[str, list[Callable[[], object]]]:
     """The calls that people wait for, each about a package or a page chosen by chance."""
     generator = random.Random("artifactstore-w5")
     numbers = [generator.randrange(size) for _ in range(LOOKUPS)]
     hits = [store.list_packages(metadata={"run": str(number)}).items[0] for number in numbers[:30]]
     newest = store.newest_sequence()
     files = [store.list_files(hit.package_id).items[0] for hit in hits]
-    calls: dict[str, list[Callable[[], object]]] = {
+    return {
         "list, newest": [partial(store.list_packages, limit=PAGE)] * LOOKUPS,
         "list, a page by its cursor": [
             # A cursor is a sequence; one by chance is a page anywhere.
@@ -169,30 +213,38 @@ def look_ups(store: Store, findings: Findings, size: int) -> None:
         ],
         "events after a sequence": [partial(store.events, after=number, limit=PAGE) for number in numbers],
     }
-    for what, series in calls.items():
-        findings.flat(what, size, [seconds * 1e6 for seconds in p50(series)], "us p50")
 
 
-def expire(store: Store, findings: Findings, what: str, size: int, *, together: int | None = None) -> None:
-    """Sweep and gc of all that has expired.
+def expire(large: Store, small: Store, findings: Findings, size: int) -> None:
+    """Sweep and gc of what has expired in the large store, and of as many packages in the small one.
 
-    Args:
-        together: packages at a time. As many at each size of the store: a walk through all of it would cost
-            each of 1% the same at every size, and not be seen.
+    As many at a time at each size: a walk through all of a store would cost each of 1% the same at every
+    size, and not be seen.
     """
-    counts, sweeps, gcs = zip(*iter(partial(sweep_and_gc, store, together), None), strict=True)
-    for name, seconds in (("sweep", sweeps), ("gc", gcs)):
-        each = [sample / count for sample, count in zip(seconds, counts, strict=True)]
-        findings.expired(f"{name} of {what}", size, each, sum(counts))
+    both = (sweeps_and_gcs(store, TOGETHER) for store in (large, small))
+    turns = list(in_turns(*both))
+    count = sum(own[0] for own, _ in turns)
+    for place, name in ((1, "sweep"), (2, "gc")):
+        findings.flat(
+            f"{name} of 1%, {TOGETHER} at a time",
+            size,
+            [(own[place], other[place]) for own, other in turns],
+            "us each",
+            most=targets.PROPORTIONAL,
+            more=f", {count:,} expired",
+        )
 
 
-def sweep_and_gc(store: Store, limit: int | None) -> tuple[int, float, float] | None:
-    """The packages of one turn and the seconds of both; None if nothing has expired."""
-    marked: list[int] = []
-    sweep = seconds_of(lambda: marked.append(len(store.sweep(actor="bench", limit=limit).marked)))
-    if not marked[0]:
-        return None
-    return marked[0], sweep, seconds_of(lambda: store.gc(actor="bench"))
+def sweeps_and_gcs(store: Store, limit: int | None = None) -> Iterator[tuple[int, float, float]]:
+    """The packages of each turn and the microseconds of both for each of them, until nothing has expired."""
+    while True:
+        marked: list[int] = []
+        sweep = seconds_of(lambda: marked.append(len(store.sweep(actor="bench", limit=limit).marked)))  # noqa: B023
+        (count,) = marked
+        if not count:
+            return
+        gc = seconds_of(partial(store.gc, actor="bench"))
+        yield count, sweep / count * 1e6, gc / count * 1e6
 
 
 def orphans(store: Store, root: Path) -> Finding:

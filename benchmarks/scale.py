@@ -22,7 +22,7 @@ from benchmarks import report
 from benchmarks.filling import DAY, FEW, Calendar, fill
 from benchmarks.library import Finding, rebuild_views, seconds_of
 from benchmarks.machine import VOLATILE, commit, describe, file_system, settle
-from benchmarks.many import Findings, database_bytes, look_ups
+from benchmarks.many import Findings, database_bytes, look_ups, p50
 from benchmarks.measure import foreign_share
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Told(Findings):
 
     def seconds(self, what: str, packages: int, call: Callable[[], object]) -> None:
         """A part that is one call."""
-        self.part(lambda: self.add(what, packages, seconds_of(call), "s"))
+        self.part(lambda: self.add(what, packages, [seconds_of(call)], "s"))
 
 
 def build(store: Store, clock: Calendar, findings: Told, events: int) -> int:
@@ -75,10 +75,10 @@ def build(store: Store, clock: Calendar, findings: Told, events: int) -> int:
         findings.part(partial(append, store, clock, findings, packages, more))
         packages = more
         size = database_bytes(store)
-        findings.add("database", packages, size / 2**20, "MiB")
-        findings.flat("database, of an event", packages, size / store.newest_sequence(), "B")
-        findings.flat("database, of a file", packages, size / packages / FILES, "B")
-        findings.part(partial(look_ups, store, findings, packages))
+        findings.add("database", packages, [size / 2**20], "MiB")
+        findings.add("database, of an event", packages, [size / store.newest_sequence()], "B")
+        findings.add("database, of a file", packages, [size / packages / FILES], "B")
+        findings.part(partial(look_up, store, findings, packages))
         if step <= COPIED:
             copy = findings.directory / "copy.db"
             findings.seconds("backup", packages, partial(store.backup, copy))
@@ -90,7 +90,13 @@ def build(store: Store, clock: Calendar, findings: Told, events: int) -> int:
 def append(store: Store, clock: Calendar, findings: Told, packages: int, more: int) -> None:
     """Fill it further."""
     seconds = fill(store, clock, packages, more, files=FILES, objects=False, together=TOGETHER)
-    findings.add("append", more, (more - packages) * EVENTS / seconds, "events/s")
+    findings.add("append", more, [(more - packages) * EVENTS / seconds], "events/s")
+
+
+def look_up(store: Store, findings: Told, packages: int) -> None:
+    """Ask it what people ask."""
+    for what, calls in look_ups(store, packages).items():
+        findings.add(what, packages, list(p50(calls)), "us p50")
 
 
 def later(store: Store, clock: Calendar, findings: Told, packages: int) -> None:
@@ -102,11 +108,11 @@ def later(store: Store, clock: Calendar, findings: Told, packages: int) -> None:
     events = store.newest_sequence()
     findings.part(
         lambda: findings.add(
-            "replay", packages, events / seconds_of(partial(rebuild_views, store)), "events/s"
+            "replay", packages, [events / seconds_of(partial(rebuild_views, store))], "events/s"
         )
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    findings.add("memory of the whole run", packages, peak / 2**20, "MiB")
+    findings.add("memory of the whole run", packages, [peak / 2**20], "MiB")
 
 
 def scale(directory: Path, events: int, patience: float) -> list[Finding]:

@@ -43,7 +43,6 @@ PEERS: Mapping[tuple[str, str, str], float] = {
 LOG_SHARE = 1 / 3  # encoding, log and views, as a share of W1's push, at most
 REPLAY = 0.28  # events/s of replay, as a share of the rows/s of a bare insert, at least
 FLAT = 1.2  # cost at any number of packages, as a multiple of that at the smallest, at most
-SLOW_FIRST = 0.8  # a ratio to the smallest number below which that one was measured too slow
 PROPORTIONAL = 2.0  # cost of each expired package, as a multiple of that at the smallest number, at most
 DATABASE_BYTES = 600  # of the database for each file, at most
 START = 2.0  # `version`, as a multiple of `python -c pass`, at most
@@ -65,14 +64,12 @@ class Wanted:
     Args:
         what: how a finding is called; `*` stands for numbers.
         most, least: of its ratio.
-        flat: its ratio to the first size is wanted to stay: far below 1 says that the first size was slow.
     """
 
     benchmark: str
     what: str
     most: float | None = None
     least: float | None = None
-    flat: bool = False
 
 
 INSIDE = (
@@ -86,7 +83,7 @@ INSIDE = (
     Wanted("calls", "create, ingest 4 KiB, finalize", most=EMBEDDED),
     Wanted("calls", "create_package, * callers", least=GROUP_COMMIT),
     *(
-        Wanted("w5", f"{what}, * packages", most=FLAT, flat=True)
+        Wanted("w5", f"{what}, * packages", most=FLAT)
         for what in (
             *("append in batches of 1,000", "create_package, durable", "list, newest"),
             *("list, a page by its cursor", "list, of a producer", "list, of a subject", "list, by metadata"),
@@ -188,14 +185,11 @@ def verdict(
     *,
     most: float | None = None,
     least: float | None = None,
-    flat: bool = False,
 ) -> str:
     """Whether a median is what is wanted, and whether its spread says the same."""
 
     def good(value: float) -> bool:
         return (most is None or value <= most) and (least is None or value >= least)
 
-    if flat and ratio < SLOW_FIRST:
-        return "first size slow"
     straddles = any(good(each) != good(ratio) for each in ratios)
     return ("met" if good(ratio) else "MISSED") + ", within noise" * straddles

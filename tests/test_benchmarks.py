@@ -449,22 +449,36 @@ def test_the_bare_loops_end_as_ours_do(datasets: ModuleType, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("datasets")
-def test_what_expires_is_compared_in_calls_of_as_many_packages(
+def test_each_size_of_a_growing_store_is_measured_beside_a_fresh_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (many,) = modules("many")
     monkeypatch.setattr(many, "SIZES", (100, 300, 500))
     monkeypatch.setattr(many, "TOGETHER", 1)
     monkeypatch.setattr(many, "SERIES", 2)
+    monkeypatch.setattr(many, "FSCKS", 2)
     monkeypatch.setattr(many, "LOOKUPS", 30)
     told = {finding.what: finding for finding in many.w5(tmp_path, limit=500)}
+    flat = [
+        wanted.what
+        for wanted in many.targets.INSIDE
+        if wanted.most == many.targets.FLAT and wanted.benchmark == "w5"
+    ]
+    for what in flat:
+        same, *larger = (told[what.replace("*", str(size))] for size in (100, 300, 500))
+        pairs = 1 if what.startswith("database") else 2
+        assert [len(each.ratios) for each in larger] == [pairs, pairs], what
+        assert [each.most for each in (same, *larger)] == [None, many.targets.FLAT, many.targets.FLAT]
+        assert same.ratio is not None
+    assert told["database, 100 packages"].ratio == pytest.approx(1.0, abs=0.05)
     for work in ("sweep", "gc"):
         few, first, second = (
             told[f"{work} of 1%, 1 at a time, {size} packages, {count} expired"]
             for size, count in ((100, 1), (300, 2), (500, 2))
         )
         assert [len(each.samples) for each in (few, first, second)] == [1, 2, 2]
-        assert (few.ratio, first.most, second.most) == (None, None, many.targets.PROPORTIONAL)
+        assert [len(each.ratios) for each in (few, first, second)] == [1, 2, 2]
+        assert (few.most, first.most, second.most) == (None, *[many.targets.PROPORTIONAL] * 2)
         assert len(told[f"{work} of all others, 500 packages, 495 expired"].samples) == 1
 
 

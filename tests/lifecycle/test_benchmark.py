@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from artifactstore import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -30,18 +33,29 @@ def test_a_store_that_grows_is_measured_to_its_end(benchmark: Any, tmp_path: Pat
     }
 
 
-def test_what_should_be_flat_is_told_beside_the_first_size(benchmark: Any) -> None:
+def test_what_should_be_flat_is_told_beside_a_store_of_the_first_size(benchmark: Any) -> None:
     findings = benchmark("many").Findings()
-    findings.flat("show", 1_000, 10.0, "us")
-    findings.flat("show", 10_000, 15.0, "us")
-    findings.flat("commits", 1_000, 300.0, "1/s", rate=True)
-    findings.flat("commits", 10_000, 150.0, "1/s", rate=True)
-    assert [(finding.ratio, finding.most is None) for finding in findings] == [
-        (1.0, True),
-        (1.5, False),
-        (1.0, True),
-        (2.0, False),
+    findings.flat("show", 1_000, [(10.0, 10.0)], "us")
+    findings.flat("show", 10_000, [(15.0, 10.0), (60.0, 20.0), (30.0, 15.0)], "us")
+    findings.flat("commits", 10_000, [(150.0, 300.0)], "1/s", rate=True)
+    assert [(finding.value, finding.ratio, finding.most is None) for finding in findings] == [
+        (10.0, 1.0, True),
+        (30.0, 2.0, False),
+        (150.0, 2.0, False),
     ]
+
+
+def test_each_of_two_stores_goes_first_in_turn_until_one_has_no_more(benchmark: Any) -> None:
+    order = []
+
+    def measured(name: str, count: int) -> Iterator[str]:
+        for number in range(count):
+            order.append(name)
+            yield f"{name}{number}"
+
+    pairs = list(benchmark("many").in_turns(measured("large", 3), measured("small", 9)))
+    assert pairs == [("large0", "small0"), ("large1", "small1"), ("large2", "small2")]
+    assert order[:6] == ["large", "small", "small", "large", "large", "small"]
 
 
 def test_verify_runs_to_its_end(benchmark: Any, tmp_path: Path) -> None:
