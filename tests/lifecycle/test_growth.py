@@ -111,7 +111,7 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("suite")
-@pytest.mark.parametrize("packages", [4_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("packages", [4_000, pytest.param(100_000, marks=pytest.mark.slow(seconds=60))])
 def test_no_call_costs_more_in_a_large_store(packages: int, tmp_path: Path) -> None:
     small, large = (tmp_path / name for name in ("small", "large"))
     small.mkdir()
