@@ -78,7 +78,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest come first: a long one that is begun last is waited for by idle processes."""
+    """The longest come first: all other processes would wait for a long one that is begun last."""
     items.sort(key=_seconds, reverse=True)
 
 
