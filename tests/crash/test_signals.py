@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, requires_tracing]
 ALWAYS_TRUE = {"init", "migrate", "replay"}
 STOPS = (signal.SIGINT, signal.SIGTERM)
 DESCRIBED = ("--producer", SAID["producer"], "--subject", SAID["subject"], "--name", SAID["name"])
-# All that they use is imported first, so that most points lie in the command itself; they go on to the very exit.
+# All that they use is imported first, so that most points lie in the command; they go on to the very exit.
 PROGRAM = """
 import importlib, os, pkgutil, sys
 import artifactstore, artifactstore.cli
