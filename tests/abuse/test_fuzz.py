@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from crash.cores import share
 
 from abuse import coverage_guided, fuzzing
 from abuse.fuzz_cases import FOUND
@@ -17,6 +18,7 @@ from abuse.fuzz_documents import CBOR_DOORS, EXPORT_DOORS, PATH_DOORS
 from abuse.fuzz_texts import COMMAND_DOORS, JSON_DOORS, TEXT_DOORS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from crash.report import Drill
@@ -54,6 +56,13 @@ GROUPS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """One for all doors."""
+    with ProcessPoolExecutor(share(), mp_context=multiprocessing.get_context("spawn")) as running:
+        yield running
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "doors", "inputs", "together", "parts"),
@@ -61,7 +70,13 @@ GROUPS = [
     ids=[f"{row[0]}-{row[1][0].name}" for row in GROUPS],
 )
 def test_wild_input_is_taken_rightly_or_refused(
-    drill: Drill, name: str, doors: tuple[Door, ...], inputs: int, together: int, parts: int
+    pool: ProcessPoolExecutor,
+    drill: Drill,
+    name: str,
+    doors: tuple[Door, ...],
+    inputs: int,
+    together: int,
+    parts: int,
 ) -> None:
     seed = drill.random.randrange(1 << 32)
     points = [
@@ -70,9 +85,8 @@ def test_wild_input_is_taken_rightly_or_refused(
         for number in drill.sample(range(inputs // together), at_most=parts)
     ]
     tallies = {door.name: fuzzing.Tally() for door in doors}
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for point, tally in zip(points, pool.map(part, points), strict=True):
-            tallies[point[0]].add(tally)
+    for point, tally in zip(points, pool.map(part, points), strict=True):
+        tallies[point[0]].add(tally)
     failures = [failure for tally in tallies.values() for failure in tally.failures]
     wild = (tally.tried if door in ALWAYS_TAKEN else tally.refused for door, tally in tallies.items())
     drill.count(

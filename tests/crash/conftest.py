@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from crash import points
+from crash.disks import in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MEMORY = Path("/dev/shm")  # noqa: S108 - each test makes a folder of its own there
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -26,5 +24,5 @@ def campaign() -> Iterator[points.Campaign]:
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """A folder in memory where there is one: thousands of disks are made, synced and thrown away."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        yield Path(folder)
+    with in_memory() as folder:
+        yield folder

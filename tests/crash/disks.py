@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - each use makes a folder of its own there
 MIB = 1 << 20
 PAGE = 4096
+
+
+@contextlib.contextmanager
+def in_memory(room: int = 0) -> Iterator[Path]:
+    """A folder in memory, or on a disk if there are not so many bytes left in memory.
+
+    For what claims nothing of a disk: thousands of files are made, synced and removed there at once.
+    """
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= room
+    folder = Path(tempfile.mkdtemp(prefix="artifactstore-drill-", dir=MEMORY if has_room else None))
+    try:
+        yield folder
+    finally:
+        # Python's own way goes down by recursion.
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
 @contextlib.contextmanager

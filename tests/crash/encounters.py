@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from crash.cores import share
 from crash.interleaving import Schedule, all_of_two_turns, interleave, some_of_more_turns, start
 from crash.pairs import ROWS
 
@@ -64,7 +65,7 @@ def attempt(name: str, schedule: Schedule, prepared: Place) -> Outcome:
 def workers() -> Iterator[ProcessPoolExecutor]:
     """Processes that have everything imported and no store open, so that their forks begin at once."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), context, initializer=gc.freeze) as pool:
+    with ProcessPoolExecutor(share(), context, initializer=gc.freeze) as pool:
         yield pool
 
 

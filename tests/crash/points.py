@@ -23,6 +23,7 @@ import pytest
 from artifactstore.objects import durability
 from crash.calls import ROWS
 from crash.changing_call import ChangingCall, check
+from crash.cores import share
 from crash.place import Place
 from crash.tracing import begin_faults, end_faults, trace
 
@@ -135,7 +136,7 @@ def campaign() -> Iterator[Campaign]:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - only where to look
     with (
         tempfile.TemporaryDirectory(prefix="artifactstore-drill-", dir=memory) as folder,
-        ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as workers,
+        ProcessPoolExecutor(share(), mp_context=multiprocessing.get_context("spawn")) as workers,
     ):
         yield Campaign(Path(folder), workers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import random
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -73,6 +74,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--soak-seconds", type=float, help="how long the soak goes on (60, or 1800 with --full)")
     group.addoption("--times", type=int, default=1, help="so many times the points of a sample")
     group.addoption("--drill-seed", type=int, default=SEED, help="chooses the sample (%(default)s)")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest come first: all other processes would wait for a long one that is begun last."""
+    items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> int:
+    """About how long a drill takes, if it says so."""
+    mark = item.get_closest_marker("slow")
+    return mark.kwargs.get("seconds", 0) if mark else 0
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile once what other processes import: where Python may not, each of them would at its start."""
+    if not hasattr(session.config, "workerinput"):
+        for folder in ("artifactstore", "tests"):
+            compileall.compile_dir(session.config.rootpath / folder, quiet=2)
 
 
 def _reports(config: pytest.Config, *outcomes: str) -> Iterator[pytest.TestReport]:

@@ -37,9 +37,9 @@ def prepared(pair: Pair, root: Path) -> Place:
     return place
 
 
-def test_the_drill_sees_the_steps_of_a_gc(pool: ProcessPoolExecutor, tmp_path: Path) -> None:
+def test_the_drill_sees_the_steps_of_a_gc(pool: ProcessPoolExecutor, scratch: Path) -> None:
     name = "push x gc, expired"
-    outcome = pool.submit(attempt, name, Schedule(1, ()), prepared(ROWS[name], tmp_path)).result()
+    outcome = pool.submit(attempt, name, Schedule(1, ()), prepared(ROWS[name], scratch)).result()
     assert not outcome.trouble
     # The release of one package, the removal of its two objects, and nothing that is left.
     steps = [step.partition(" ")[0] for step in outcome.steps[1]]
@@ -95,9 +95,9 @@ CHOSEN: tuple[tuple[str, Schedule], ...] = (
 
 @pytest.mark.parametrize(("name", "schedule"), CHOSEN, ids=[name for name, _ in CHOSEN])
 def test_chosen_interleavings(
-    pool: ProcessPoolExecutor, tmp_path: Path, name: str, schedule: Schedule
+    pool: ProcessPoolExecutor, scratch: Path, name: str, schedule: Schedule
 ) -> None:
-    outcome = pool.submit(attempt, name, schedule, prepared(ROWS[name], tmp_path)).result()
+    outcome = pool.submit(attempt, name, schedule, prepared(ROWS[name], scratch)).result()
     assert outcome.met
     assert not outcome.trouble, outcome.trouble
 
@@ -105,6 +105,6 @@ def test_chosen_interleavings(
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
 def test_every_interleaving_of_two_calls(
-    pool: ProcessPoolExecutor, tmp_path: Path, drill: Drill, pair: Pair
+    pool: ProcessPoolExecutor, scratch: Path, drill: Drill, pair: Pair
 ) -> None:
-    conclude(drill, NAME, drilled(pool, drill, pair, prepared(pair, tmp_path), sample=SAMPLE))
+    conclude(drill, NAME, drilled(pool, drill, pair, prepared(pair, scratch), sample=SAMPLE))

@@ -122,7 +122,7 @@ def is_missing(store: Store, fact: dict[str, Any]) -> bool:
     return soak.read_files(store, package.package_id) != soak.files_of(fact["seed"])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=80)
 def test_soak(tmp_path: Path, drill: Drill) -> None:
     home = Home(tmp_path / "home")
     home.open().close()

@@ -104,16 +104,23 @@ def test_a_read_only_medium(drill: Drill, campaign: Campaign) -> None:
 def pages_needed(place: Place, point: NearlyFull) -> Verdict:
     """The fewest pages with which a row happens."""
     row = ROWS[point.row]
-    low, high = 0, 8 * MIB // PAGE
-    while low < high:
-        middle = (low + high) // 2
+
+    def happens(pages: int) -> bool:
         with on_a_disk(place) as (there, disk):
             still = there.still(days=row.days)
-            fill(disk, leave=middle * PAGE)
-            if refusal(row, still) is None:
-                high = middle
-            else:
-                low = middle + 1
+            fill(disk, leave=pages * PAGE)
+            return refusal(row, still) is None
+
+    low, high = 0, 16
+    while not happens(high):
+        low, high = high + 1, 2 * high
+        assert high <= 8 * MIB // PAGE, f"{row.name} is refused with {low - 1} pages"
+    while low < high:
+        middle = (low + high) // 2
+        if happens(middle):
+            high = middle
+        else:
+            low = middle + 1
     return Verdict(True, str(low))
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from store.harness import SAID, refused
+from crash.disks import in_memory
+from store.harness import SAID, refused, write_tree
 
 from artifactstore import InvalidInputError, StateError
 from artifactstore.lifecycle import sweep as sweeping
 from artifactstore.lifecycle.policy import RetentionPolicy
-from lifecycle.harness import DAY, MICROSECONDS
+from lifecycle.harness import DAY, MICROSECONDS, Life
 
 if TYPE_CHECKING:
     from artifactstore.model import RetentionState
-    from lifecycle.harness import Life
 
 
 def ids(states: tuple[RetentionState, ...]) -> list[str]:
@@ -163,14 +163,20 @@ def test_many_packages_are_marked_and_withdrawn_in_batches(life: Life) -> None:
 
 
 @pytest.mark.slow
-def test_more_expired_packages_than_fit_in_a_batch_are_marked(life: Life) -> None:
-    packages = [life.push(b"the same") for _ in range(1_200)]
-    life.tick(days=2)
-    assert ids(life.store.sweep(actor="cron").marked) == packages
-    assert life.store.sweep(actor="cron").marked == ()
-    result = life.store.gc(actor="cron")
-    assert len(result.collected) == 1_200
-    assert result.removed_count == 1_201  # each has a manifest of its own
+def test_more_expired_packages_than_fit_in_a_batch_are_marked() -> None:
+    with in_memory() as folder:
+        life = Life(folder)
+        tree = write_tree(folder / "tree", {"data": b"the same"})
+        said = {**SAID, "retention_class": "transient"}
+        packages = [life.store.push(tree, **said).package.package_id for _ in range(1_200)]
+        assert len(packages) > sweeping._TOGETHER
+        life.tick(days=2)
+        assert ids(life.store.sweep(actor="cron").marked) == packages
+        assert life.store.sweep(actor="cron").marked == ()
+        result = life.store.gc(actor="cron")
+        assert len(result.collected) == 1_200
+        assert result.removed_count == 1_201  # each has a manifest of its own
+        life.finish()
 
 
 # Clocks

@@ -260,6 +260,6 @@ def test_the_store_and_a_dictionary_agree() -> None:
     run(25, 25)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=20)
 def test_the_store_and_a_dictionary_agree_for_minutes(request: pytest.FixtureRequest) -> None:
     run(300 if request.config.getoption("--full") else 20, 50)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SAMPLE = [
     "tests/crash/test_calls.py",
     "tests/format/test_layout.py",
-    "tests/cli/test_exporting.py",
+    "tests/cli/test_entry.py",
     "tests/interop/test_filesystem.py",
     "tests/test_settings.py",
 ]
@@ -39,7 +39,7 @@ def install(python: Path, lines: list[str]) -> None:
     assert "yanked" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_the_suite_passes_on_the_lowest_versions(tmp_path: Path, drill: Drill) -> None:
     asked = requirements("test", *(["s3"] if drill.full else []))
     pins = [f"{requirement.name}=={lowest(requirement)}" for requirement in asked]

@@ -33,7 +33,7 @@ SDIST = f"{STEM}.tar.gz"
 BILL = f"{STEM}.cdx.json"
 SUMS = "SHA256SUMS"
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.slow(seconds=60),
     pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="a release is built from a git checkout"),
 ]
 
