@@ -116,7 +116,7 @@ def test_a_push_can_be_stopped_while_it_waits_for_a_server(
             process.send_signal(number)
             assert process.wait(PATIENCE / 2) == 128 + number
             assert process.stderr is not None
-            assert process.stderr.read() == b""
+            assert process.stderr.read().decode() == ""
         finally:
             process.kill()
     assert finalized(served) == []
