@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from benchmarks import targets
 from benchmarks.filling import DAY, PRODUCERS, SUBJECTS, Calendar, fill
 from benchmarks.library import Finding, Log, beside, copy_views, decode, found, rebuild_views, seconds_of
+from benchmarks.machine import sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PAGE = 50  # packages a list call returns
 TOGETHER = 10  # packages that expire together where the sizes are compared
-LOOKUPS = 300  # calls of which the median counts
-SERIES = 5  # parts of them, each beside one of a store of the first size; as many batches of an append
+LOOKUPS = 900  # calls of which the median counts
+SERIES = 15  # parts of them, each beside one of a store of the first size
+BATCHES = 5  # of an append, likewise
 REPLAYS = 3  # of each size
 FSCKS = 3  # of each size
 WARM = 30  # calls before them that do not count
@@ -77,7 +79,7 @@ def w5(directory: Path, *, limit: int) -> list[Finding]:
         fill(store, clock, 0, first)  # else the first size would pay for the start of this process
     with Store.open(directory / "many.db", root, clock=clock) as large:
         for size in sizes:
-            turns = min(SERIES, (size - filled) // first)
+            turns = min(BATCHES, (size - filled) // first)
             fill(large, clock, filled, size - turns * first)
             filled = size
             with contextlib.ExitStack() as opened:
@@ -86,6 +88,7 @@ def w5(directory: Path, *, limit: int) -> list[Finding]:
                 fresh = [opened.enter_context(store) for store in stores]
                 small = fresh[-1]
                 appends(large, fresh, clock, findings, size, first)
+                sync(directory)  # what the appends have left to write would be in the way of the next
                 creations(large, small, findings, size)
                 compare_look_ups(large, small, findings, size, first)
                 bytes_each = database_bytes(large) / size, database_bytes(small) / first

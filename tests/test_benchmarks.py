@@ -456,6 +456,7 @@ def test_each_size_of_a_growing_store_is_measured_beside_a_fresh_one(
     monkeypatch.setattr(many, "SIZES", (100, 300, 500))
     monkeypatch.setattr(many, "TOGETHER", 1)
     monkeypatch.setattr(many, "SERIES", 2)
+    monkeypatch.setattr(many, "BATCHES", 2)
     monkeypatch.setattr(many, "FSCKS", 2)
     monkeypatch.setattr(many, "LOOKUPS", 30)
     told = {finding.what: finding for finding in many.w5(tmp_path, limit=500)}
