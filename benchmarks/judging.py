@@ -102,7 +102,7 @@ def inside_rows(
 
 
 UNITS = {"s": 1.0, "ms": 1e-3, "ms p50": 1e-3, "us p50": 1e-6, "us": 1e-6, "B": 1.0}  # in seconds, or bytes
-RATES = ("events/s", "rows/s", "calls/s")
+RATES = ("events/s", "rows/s", "calls/s", "MB/s")
 
 
 def known_costs(results: list[dict[str, Any]], library: list[dict[str, Any]]) -> dict[tuple[str, str], float]:

@@ -176,6 +176,11 @@ LIMITS: Mapping[tuple[str, str], Limit] = {
         "calls a second of one core that never waits for a commit: the interpreter runs one thread at a time",
         ("calls", "create_package, one caller"),
     ),
+    ("w7", "download, beside http.server"): Limit(
+        (("w7", "download, bare sendfile"),),
+        "a bare loop of sendfile, which is what any server can reach",
+        ("w7", "download, http.server"),
+    ),
 }
 
 

@@ -49,7 +49,8 @@ def test_a_page_without_a_place_for_a_part_is_refused(page: Any) -> None:
 def test_each_target_has_a_row_and_each_missed_one_a_limit(page: Any) -> None:
     text = page.PAGE.read_text(encoding="utf-8")
     rows = [row.split(" | ") for row in part(text, "targets")[2:]]
-    assert all(row[4] for row in rows if row[5].startswith("MISSED"))
+    # Where some of the pairs meet the target, there is no distance to explain.
+    assert [row[0] for row in rows if row[4] == "no limit measured" and "within noise" not in row[5]] == []
     assert [row for row in rows if not row[5].startswith(("met", "MISSED"))] == []
     limits = " ".join(row.split(" | ")[0] for row in part(text, "limits"))
     assert [row[0] for row in rows if row[5].startswith("MISSED") and row[0].strip("| ") not in limits] == []
