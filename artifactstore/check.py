@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -11,7 +12,7 @@ from artifactstore import manifest as manifests
 from artifactstore.errors import AccessError, ArtifactStoreError, IntegrityError, InvalidInputError
 from artifactstore.local_files import check_local_path, read_whole
 from artifactstore.manifest import Manifest
-from artifactstore.os_errors import TOO_MANY_FILES, release, translation
+from artifactstore.os_errors import TOO_MANY_FILES, refusal, release, translation
 from artifactstore.paths import collision_key, printable
 from artifactstore.results import CheckResult
 from artifactstore.sources import file_digests, unreadable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 AUDIT_DIRECTORY = "ARTIFACTSTORE-AUDIT"
 # Any text behind it: a person who looks for the kit may take `ARTIFACTSTORE-AUDIT-NEW` for it.
 _LOOKS_LIKE_A_KIT = re.compile(f"{AUDIT_DIRECTORY.lower()}.*", re.DOTALL)
+# What is wrong with a folder itself, or with the right to it.
+_NOT_TO_BE_LISTED = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _RUN = 128  # files that are one piece of work
 AUDIT_FILES = ("manifest.cbor", "manifest.json", "SHA256SUMS", "B3SUMS", "verify.py", "VERIFY.md")
 
@@ -139,9 +142,9 @@ def _open_folder(path: str, *, root: int | None = None) -> int:
 
 
 def _unlistable(error: OSError, path: str) -> ArtifactStoreError:
-    if error.errno in TOO_MANY_FILES:
-        return translation(error, printable(path))
-    return AccessError(f"cannot list {printable(path)}: {error.strerror}")
+    if error.errno in _NOT_TO_BE_LISTED:
+        return AccessError(f"cannot list {printable(path)}: {error.strerror}")
+    return refusal(error.errno or errno.EIO, printable(path))  # nothing is wrong with the folder
 
 
 def walk_files(root: int) -> Iterator[tuple[str, bool]]:

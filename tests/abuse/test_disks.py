@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -235,3 +236,18 @@ def test_a_migration_that_does_not_fit_leaves_no_half_backup(
         backup = migrate(database, clock).backup
     assert backup is not None
     assert set(home.snapshot().neighbours) == {*before.neighbours, os.path.basename(backup)}
+
+
+def test_a_folder_that_a_disk_does_not_give_is_no_lack_of_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_folder: int) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    export = tmp_path / "out"
+    with Home(tmp_path / "home").open() as store:
+        package = store.push(write_tree(tmp_path / "tree", TREE), **SAID).package
+        store.export_package(package.package_id, export)
+    monkeypatch.setattr(os, "scandir", broken)
+    with refused(BackendError, "backend-failed", "Input/output error"):
+        check_directory(export / "ARTIFACTSTORE-AUDIT" / "manifest.cbor", export)
