@@ -46,11 +46,6 @@ def encode(value: Value) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
-def encode_part(value: Value) -> bytes:
-    """Encode a part of a value that `encode` has taken: the same bytes, without looking at it again."""
-    return cbor2.dumps(value, canonical=True)
-
-
 def encode_ordered(value: Value) -> bytes:
     """Encode a value whose map keys already stand in canonical order and which holds no floats.
 

@@ -110,7 +110,7 @@ class _Fold:
                 payload["version"],
                 event.sequence,
                 payload["digest"],
-                codec.encode_part(payload["body"]),
+                codec.encode(payload["body"]),
                 event.recorded_at,
                 event.actor,
             )
@@ -127,7 +127,7 @@ class _Fold:
             payload["producer"],
             payload["subject"],
             model.OPEN,
-            codec.encode_part(payload["metadata"]),
+            codec.encode(payload["metadata"]),
             payload["metadata_schema"],
             payload["created_at"],
             event.actor,

@@ -6,7 +6,11 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from artifactstore import event_log, views
+import pytest
+
+from artifactstore import ArtifactStoreError, codec, event_log, views
+from artifactstore.connection import scratch
+from artifactstore.events import PACKAGE_CREATED
 from format import reference_cbor
 from format.event_cases import example_log
 from format.whole_life import live
@@ -120,3 +124,21 @@ def test_metadata_is_flattened_as_the_format_says() -> None:
     assert sorted(views.flatten_metadata(document)) == sorted(
         (key, value) for key, found in expected.items() for value in found
     )
+
+
+def test_the_rows_are_the_same_however_many_events_are_folded_together() -> None:
+    with contextlib.closing(example_log()) as log, scratch() as single, scratch() as all_at_once:
+        found = list(event_log.read(log, after=0))
+        for event in found:
+            views.apply(single, [event])
+        views.apply(all_at_once, found)
+        assert views.fingerprint(single) == views.fingerprint(all_at_once)
+
+
+@pytest.mark.parametrize("value", ["d81c81d81d00", "81" * 300 + "00", "f7", "f97e00", "d9ffff00", "a10102"])
+def test_metadata_that_no_call_takes_is_refused_by_a_replay_too(value: str) -> None:
+    metadata = codec.decode_trusted(bytes.fromhex(f"a16161{value}"))
+    with contextlib.closing(example_log()) as log, scratch() as target:
+        created = next(event for event in event_log.read(log, after=0) if event.type == PACKAGE_CREATED)
+        with pytest.raises(ArtifactStoreError):
+            views.apply(target, [created._replace(payload={**created.payload, "metadata": metadata})])
