@@ -332,6 +332,28 @@ def test_the_list_of_those_who_give_back_is_whole() -> None:
     assert {peer.name for peer in (catalogue.OURS, *catalogue.PEERS) if peer.export} == set(names)
 
 
+def test_deletes_of_many_files_come_after_the_rounds_of_all_other_works(
+    datasets: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalogue, suite = modules("peers.catalogue", "suite")
+    said = []
+    for count in (20, suite.MASS_DELETE):
+        files = datasets.SmallFiles(tmp_path / f"small-{count}", count=count, directories=2)
+        files.build()
+        place = tmp_path / f"place-{count}"
+        place.mkdir()
+        measured = suite.Suite("w1", files, place, repeats=0, patience=0.0, works=["push", "delete"])
+        lines = measured.run([catalogue.COPY], rounds=2)
+        assert {line.work: len(line.pairs) for line in lines if line.peer == "cp+sync"} == {
+            "push": 2,
+            "delete": 2,
+        }
+        said.append([line.split(": ")[1] for line in capsys.readouterr().err.splitlines() if "round" in line])
+    few, many = said
+    assert few == ["push, delete of cp+sync"] * 2
+    assert many == ["push of cp+sync"] * 2 + ["delete of cp+sync"] * 2
+
+
 def test_an_absent_peer_and_a_failing_one_are_lines(datasets: ModuleType, tmp_path: Path) -> None:
     catalogue, report, suite = modules("peers.catalogue", "report", "suite")
     absent = replace(catalogue.COPY, name="absent", version="no-such-program-anywhere --version")
